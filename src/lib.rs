@@ -1,0 +1,18 @@
+//! apisix-mesh: a service-mesh sidecar for nginx and Apache APISIX, as a library inside the nginx process.
+//!
+//! ```text
+//! xDS server --> xds --> translate --> store --+--> etcd   loopback gRPC + HTTP/JSON, range and watch
+//! (ADS, file)   decode    pure         MVCC    |
+//!               check     functions    log     +--> capi   C ABI, FFI
+//!               cache
+//! ```
+//!
+//! A one-way street: each stage imports only the one on its left and the leaves ([`apisix`], [`config`], [`error`],
+//! [`log`], [`pb`]). [`agent`] alone sees all stages. `tests/layering.rs` holds every file to it.
+
+pub mod apisix;
+pub mod error;
+pub mod pb;
+pub mod store;
+pub mod translate;
+pub mod xds;
