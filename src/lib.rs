@@ -11,7 +11,9 @@
 //! [`log`], [`pb`]). [`agent`] alone sees all stages. `tests/layering.rs` holds every file to it.
 
 pub mod apisix;
+pub mod config;
 pub mod error;
+pub mod log;
 pub mod pb;
 pub mod store;
 pub mod translate;

@@ -1,0 +1,346 @@
+//! The settings: one name each, in three places.
+//!
+//! A setting is a key of the configuration file (`etcd_listen`), an environment variable (`APISIX_MESH_ETCD_LISTEN`)
+//! and a flag (`--etcd-listen`); a flag wins over a variable, a variable over the file. In: those. Out: a checked
+//! [`Config`]. Never here: what a setting does, and the environment itself, which comes through [`Vars`].
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::{error::Error, log::Level};
+
+/// Where environment variables come from: the process, or a test.
+pub trait Vars {
+    /// The value of a variable, if it is set.
+    fn get(&self, name: &str) -> Option<String>;
+}
+
+/// The variables of this process.
+pub struct ProcessVars;
+
+impl Vars for ProcessVars {
+    fn get(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+/// One setting as the documentation shows it.
+pub struct Setting {
+    /// The key in the file.
+    pub name: &'static str,
+    /// The default, as one would write it; empty when there is none.
+    pub default: &'static str,
+    /// What it does, in one line.
+    pub doc: &'static str,
+}
+
+/// All settings, in the order of the README's table.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "xds",
+        default: "",
+        doc: "where configuration comes from: `grpc://HOST:PORT` (ADS) or `file:///PATH` (a file or folder)",
+    },
+    Setting {
+        name: "xds_max_message_size",
+        default: "0",
+        doc: "largest response taken, in bytes; 0 is no limit",
+    },
+    Setting {
+        name: "initial_fetch_timeout",
+        default: "15",
+        doc: "seconds to wait for a resource that another refers to, before the first configuration is served without it",
+    },
+    Setting {
+        name: "etcd_listen",
+        default: "127.0.0.1:2379",
+        doc: "the etcd endpoint: `HOST:PORT`, `unix:PATH`, or `fd:N` for a listening socket inherited from the parent",
+    },
+    Setting {
+        name: "etcd_allow_remote",
+        default: "false",
+        doc: "let `etcd_listen` be an address other than loopback; whoever reaches it reads the whole configuration",
+    },
+    Setting {
+        name: "etcd_prefix",
+        default: "/apisix",
+        doc: "the prefix of all keys; APISIX's `deployment.etcd.prefix`",
+    },
+    Setting { name: "log_level", default: "info", doc: "`error`, `warn`, `info` or `debug`" },
+    Setting {
+        name: "node_id",
+        default: "",
+        doc: "the whole node id, instead of `TYPE~IP~NAME.NAMESPACE~DOMAIN`",
+    },
+    Setting {
+        name: "node_type",
+        default: "sidecar",
+        doc: "the first part of the node id: `sidecar` or `router`",
+    },
+    Setting {
+        name: "node_ip",
+        default: "",
+        doc: "the pod's address; `INSTANCE_IP` or `POD_IP` when not set",
+    },
+    Setting { name: "pod_name", default: "", doc: "`POD_NAME` when not set" },
+    Setting { name: "pod_namespace", default: "", doc: "`POD_NAMESPACE` when not set, else `default`" },
+    Setting {
+        name: "node_domain",
+        default: "",
+        doc: "the last part of the node id, instead of `NAMESPACE.svc.cluster.local`",
+    },
+    Setting {
+        name: "node_metadata",
+        default: "{}",
+        doc: "a JSON object, laid over the metadata made from the environment",
+    },
+];
+
+/// The prefix of the environment variables.
+const VARIABLE_PREFIX: &str = "APISIX_MESH_";
+
+/// Checked settings. The fields are [`SETTINGS`], by name.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct Config {
+    pub xds: String,
+    pub xds_max_message_size: usize,
+    pub initial_fetch_timeout: Duration,
+    pub etcd_listen: String,
+    pub etcd_allow_remote: bool,
+    pub etcd_prefix: String,
+    pub log_level: Level,
+    pub node_id: Option<String>,
+    pub node_type: String,
+    pub node_ip: Option<String>,
+    pub pod_name: Option<String>,
+    pub pod_namespace: Option<String>,
+    pub node_domain: Option<String>,
+    pub node_metadata: Map<String, Value>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            xds: String::new(),
+            xds_max_message_size: 0,
+            initial_fetch_timeout: Duration::from_secs(15),
+            etcd_listen: "127.0.0.1:2379".to_owned(),
+            etcd_allow_remote: false,
+            etcd_prefix: "/apisix".to_owned(),
+            log_level: Level::Info,
+            node_id: None,
+            node_type: "sidecar".to_owned(),
+            node_ip: None,
+            pod_name: None,
+            pod_namespace: None,
+            node_domain: None,
+            node_metadata: Map::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration text: a JSON or YAML object of settings.
+    pub fn from_text(text: &str) -> Result<Self, Error> {
+        Self::from_settings(parse("text", text)?)
+    }
+
+    /// The settings of the file, laid over by the environment's, laid over by the flags'.
+    pub fn load(file: Option<&str>, vars: &dyn Vars, flags: Map<String, Value>) -> Result<Self, Error> {
+        let mut settings = match file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| Error::ConfigSyntax { what: path.to_owned(), problem: e.to_string() })?;
+                parse(path, &text)?
+            }
+            None => Map::new(),
+        };
+        for setting in SETTINGS {
+            if let Some(value) = vars.get(&variable(setting.name)) {
+                settings.insert(setting.name.to_owned(), Value::String(value));
+            }
+        }
+        settings.extend(flags);
+        Self::from_settings(settings)
+    }
+
+    /// Checks settings by name. Values may be of their own type or text, as variables and nginx directives are.
+    pub fn from_settings(settings: Map<String, Value>) -> Result<Self, Error> {
+        let mut config = Self::default();
+        for (name, value) in settings {
+            config.set(&name, &value)?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn set(&mut self, name: &str, value: &Value) -> Result<(), Error> {
+        match name {
+            "xds" => self.xds = text(name, value)?,
+            "xds_max_message_size" => self.xds_max_message_size = number(name, value)? as usize,
+            "initial_fetch_timeout" => {
+                self.initial_fetch_timeout = Duration::from_secs_f64(number(name, value)?)
+            }
+            "etcd_listen" => self.etcd_listen = text(name, value)?,
+            "etcd_allow_remote" => self.etcd_allow_remote = boolean(name, value)?,
+            "etcd_prefix" => self.etcd_prefix = text(name, value)?,
+            "log_level" => self.log_level = level(name, value)?,
+            "node_id" => self.node_id = Some(text(name, value)?),
+            "node_type" => self.node_type = text(name, value)?,
+            "node_ip" => self.node_ip = Some(text(name, value)?),
+            "pod_name" => self.pod_name = Some(text(name, value)?),
+            "pod_namespace" => self.pod_namespace = Some(text(name, value)?),
+            "node_domain" => self.node_domain = Some(text(name, value)?),
+            "node_metadata" => self.node_metadata = object(name, value)?,
+            _ => {
+                let known: Vec<&str> = SETTINGS.iter().map(|s| s.name).collect();
+                return Err(Error::config(name, format!("unknown; the settings are {}", known.join(", "))));
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.xds.is_empty() {
+            return Err(Error::config("xds", "not set; give it grpc://HOST:PORT or file:///PATH"));
+        }
+        if !["grpc://", "file:///"].iter().any(|scheme| self.xds.starts_with(scheme)) {
+            let problem = format!("{:?} is neither grpc://HOST:PORT nor file:///PATH", self.xds);
+            return Err(Error::config("xds", problem));
+        }
+        let prefix = &self.etcd_prefix;
+        if !prefix.starts_with('/') || prefix.ends_with('/') {
+            let problem = format!("{prefix:?} must start with a slash and not end with one, such as /apisix");
+            return Err(Error::config("etcd_prefix", problem));
+        }
+        if !["sidecar", "router"].contains(&self.node_type.as_str()) {
+            return Err(Error::config(
+                "node_type",
+                format!("{:?} is neither sidecar nor router", self.node_type),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The environment variable of a setting.
+pub fn variable(setting: &str) -> String {
+    format!("{VARIABLE_PREFIX}{}", setting.to_uppercase())
+}
+
+fn parse(what: &str, text: &str) -> Result<Map<String, Value>, Error> {
+    let syntax = |problem: String| Error::ConfigSyntax { what: what.to_owned(), problem };
+    match serde_saphyr::from_str(text).map_err(|e| syntax(first_line(&e.to_string())))? {
+        Value::Object(settings) => Ok(settings),
+        Value::Null => Ok(Map::new()),
+        other => Err(syntax(format!("an object of settings is expected, not {other}"))),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn text(name: &str, value: &Value) -> Result<String, Error> {
+    value.as_str().map(str::to_owned).ok_or_else(|| Error::config(name, format!("{value} is not text")))
+}
+
+fn number(name: &str, value: &Value) -> Result<f64, Error> {
+    let number = match value {
+        Value::String(s) => s.parse().ok(),
+        other => other.as_f64(),
+    };
+    number
+        .filter(|n| (0.0..1e12).contains(n))
+        .ok_or_else(|| Error::config(name, format!("{value} is not a number of 0 or more")))
+}
+
+fn boolean(name: &str, value: &Value) -> Result<bool, Error> {
+    match value {
+        Value::Bool(b) => Ok(*b),
+        Value::String(s) if s == "true" => Ok(true),
+        Value::String(s) if s == "false" => Ok(false),
+        _ => Err(Error::config(name, format!("{value} is neither true nor false"))),
+    }
+}
+
+fn level(name: &str, value: &Value) -> Result<Level, Error> {
+    let text = text(name, value)?;
+    Level::from_name(&text)
+        .ok_or_else(|| Error::config(name, format!("{text:?} is none of error, warn, info, debug")))
+}
+
+fn object(name: &str, value: &Value) -> Result<Map<String, Value>, Error> {
+    let parsed = match value {
+        Value::String(s) => serde_json::from_str(s).ok(),
+        other => Some(other.clone()),
+    };
+    match parsed {
+        Some(Value::Object(members)) => Ok(members),
+        _ => Err(Error::config(name, format!("{value} is not a JSON object"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    struct Fake(HashMap<&'static str, &'static str>);
+
+    impl Vars for Fake {
+        fn get(&self, name: &str) -> Option<String> {
+            self.0.get(name).map(|v| v.to_string())
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_variable() {
+        let vars = Fake([("APISIX_MESH_XDS", "grpc://a:1"), ("APISIX_MESH_ETCD_PREFIX", "/x")].into());
+        let flags = Map::from_iter([("xds".to_owned(), Value::from("grpc://b:1"))]);
+        let config = Config::load(None, &vars, flags).unwrap();
+        assert_eq!((config.xds.as_str(), config.etcd_prefix.as_str()), ("grpc://b:1", "/x"));
+    }
+
+    #[test]
+    fn text_and_typed_values_read_alike() {
+        let typed = r#"{"xds": "grpc://a:1", "initial_fetch_timeout": 0.5, "etcd_allow_remote": true, "node_metadata": {"A": "b"}}"#;
+        let text = "xds: grpc://a:1\ninitial_fetch_timeout: '0.5'\netcd_allow_remote: 'true'\nnode_metadata: '{\"A\": \"b\"}'";
+        assert_eq!(Config::from_text(typed).unwrap(), Config::from_text(text).unwrap());
+    }
+
+    #[test]
+    fn each_bad_setting_is_named_with_its_value() {
+        for (text, wanted) in [
+            ("{}", "setting xds: not set"),
+            ("xds: http://a", "setting xds: \"http://a\" is neither grpc://HOST:PORT nor file:///PATH"),
+            ("{xds: grpc://a:1, speed: 3}", "setting speed: unknown; the settings are xds, "),
+            ("{xds: grpc://a:1, log_level: loud}", "setting log_level: \"loud\" is none of"),
+            (
+                "{xds: grpc://a:1, initial_fetch_timeout: -1}",
+                "setting initial_fetch_timeout: -1 is not a number",
+            ),
+            ("{xds: grpc://a:1, etcd_prefix: apisix}", "setting etcd_prefix: \"apisix\" must start"),
+            ("{xds: grpc://a:1, node_metadata: 3}", "setting node_metadata: 3 is not a JSON object"),
+            ("[1]", "configuration text: an object of settings is expected"),
+            ("{", "configuration text: "),
+        ] {
+            let error = Config::from_text(text).unwrap_err().to_string();
+            assert!(error.starts_with(wanted), "{text}: {error}");
+            assert_eq!(error.lines().count(), 1, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_default_in_the_table_is_the_default() {
+        let table = SETTINGS.iter().filter(|s| !s.default.is_empty());
+        let mut settings: Map<String, Value> =
+            table.map(|s| (s.name.to_owned(), Value::from(s.default))).collect();
+        settings.insert("xds".to_owned(), Value::from("grpc://a:1"));
+        let expected = Config { xds: "grpc://a:1".to_owned(), ..Config::default() };
+        assert_eq!(Config::from_settings(settings).unwrap(), expected);
+    }
+}
