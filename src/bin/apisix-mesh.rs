@@ -1,1 +1,99 @@
-fn main() {}
+//! The command: a thin shell around the library.
+//!
+//! In: arguments. Out: the library hosted outside nginx (`run`), a translation printed (`translate`), a pod prepared
+//! (`iptables`, `cleanup-iptables`). Never here: logic that the library could have.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use apisix_mesh::{
+    agent::{Agent, signals},
+    config::{Config, ProcessVars, SETTINGS, variable},
+    status, translate, xds,
+};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::{Map, Value, json};
+
+fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let result = match matches.subcommand() {
+        Some(("run", arguments)) => run(arguments),
+        Some(("translate", arguments)) => translate_files(arguments),
+        Some(("version", _)) => {
+            println!("apisix-mesh {}", env!("CARGO_PKG_VERSION"));
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => unreachable!("clap asks for one of the above"),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("apisix-mesh: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn command() -> Command {
+    Command::new("apisix-mesh")
+        .about("A service-mesh sidecar for Apache APISIX: xDS in, etcd out")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(run_command())
+        .subcommand(
+            Command::new("translate")
+                .about("Print the APISIX objects and the issues for xDS resources in files")
+                .arg(
+                    Arg::new("path")
+                        .value_name("PATH")
+                        .help("A file or folder of JSON or YAML: a DiscoveryResponse, resources, an Envoy /config_dump")
+                        .required(true)
+                        .num_args(1..)
+                        .value_parser(clap::value_parser!(PathBuf)),
+                ),
+        )
+        .subcommand(Command::new("version").about("Print the version"))
+}
+
+/// Every setting is a flag of `run`.
+fn run_command() -> Command {
+    let config = Arg::new("config").long("config").value_name("FILE").help("A JSON or YAML file of settings");
+    let flags = SETTINGS.iter().map(|setting| {
+        let default = if setting.default.is_empty() { String::new() } else { format!(", default {}", setting.default) };
+        Arg::new(setting.name)
+            .long(setting.name.replace('_', "-"))
+            .value_name("VALUE")
+            .action(ArgAction::Set)
+            .help(format!("{} [{}{default}]", setting.doc, variable(setting.name)))
+    });
+    Command::new("run").about("Host the library outside nginx").arg(config).args(flags)
+}
+
+type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+
+fn run(arguments: &ArgMatches) -> Outcome {
+    let flags: Map<String, Value> = SETTINGS
+        .iter()
+        .filter_map(|s| Some((s.name.to_owned(), Value::from(arguments.get_one::<String>(s.name)?.as_str()))))
+        .collect();
+    let file = arguments.get_one::<String>("config").map(String::as_str);
+    let config = Config::load(file, &ProcessVars, flags)?;
+    let termination = signals::Termination::block();
+    let agent = Agent::start(config)?;
+    termination.wait();
+    agent.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn translate_files(arguments: &ArgMatches) -> Outcome {
+    let paths: Vec<_> = arguments.get_many::<PathBuf>("path").into_iter().flatten().cloned().collect();
+    let (snapshot, problems) = xds::file::load(&paths);
+    for problem in &problems {
+        eprintln!("apisix-mesh: {problem}");
+    }
+    let translation = translate::translate(&snapshot);
+    let mut objects = Map::new();
+    for (key, object) in &translation.objects {
+        objects.insert(key.to_string(), serde_json::from_slice(object)?);
+    }
+    let shown = json!({"objects": objects, "issues": status::issues(&translation.issues)});
+    println!("{}", serde_json::to_string_pretty(&shown)?);
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,61 @@
+# Targets with a comment after two hashes are listed by `make help`.
+
+SHELL    := /bin/bash
+CARGO    ?= cargo
+BUILD    := $(CURDIR)/build
+PREFIX   ?= /usr/local
+RELEASE  := $(CURDIR)/target/release
+PACKAGES := nginx libnginx-mod-http-lua libnginx-mod-stream nginx-dev libpcre2-dev zlib1g-dev libssl-dev \
+            iptables iproute2 etcd-client etcd-server curl procps g++ python3
+
+.PHONY: help build lib header check test unit demo bench modules test-nginx test-lua packages clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: lib modules ## Build the library, the command and the nginx modules
+
+lib:
+	$(CARGO) build --release --locked --lib --bins --examples
+	ln -sf libapisix_mesh.so $(RELEASE)/libapisix_mesh.so.0
+
+modules: packages lib
+	APISIX_MESH_LIB=$(RELEASE) APISIX_MESH_INC=$(CURDIR)/include nginx-module/build.sh $(BUILD)
+
+header: ## Write include/apisix_mesh.h anew after a change of src/capi.rs
+	UPDATE_HEADER=1 $(CARGO) test --locked --test header
+
+check: ## Formatting, lints, layering, header, licences (cargo deny where installed)
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked --test layering --test header
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check licenses bans sources; \
+	else echo "skipped: cargo deny is not installed"; fi
+
+unit: packages
+	$(CARGO) test --locked
+
+test: packages check unit modules test-nginx test-lua demo ## Everything that must pass
+
+demo: modules ## The main job: xDS in, a routed request out, in network namespaces (root)
+	LIB_DIR=$(RELEASE) MODULES_DIR=$(BUILD)/nginx-modules BIN=$(RELEASE)/apisix-mesh \
+	CONTROL_PLANE=$(RELEASE)/examples/control_plane examples/demo/run.sh
+
+bench: ## Print each benchmark beside its peer or floor
+	$(CARGO) bench --locked
+
+test-nginx: modules ## The nginx modules inside Debian's nginx
+	APISIX_MESH_LIB=$(RELEASE) MODULES_DIR=$(BUILD)/nginx-modules tests/nginx/run
+
+test-lua: modules ## The Lua binding inside Debian's nginx
+	APISIX_MESH_LIB=$(RELEASE) MODULES_DIR=$(BUILD)/nginx-modules tests/lua/run
+
+packages: ## Install the Debian packages that building and testing need (root)
+	@missing=$$(dpkg-query -W -f '$${db:Status-Abbrev} $${Package}\n' $(PACKAGES) 2>&1 | grep -v '^ii ' || true); \
+	if [ -n "$$missing" ]; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); \
+	fi
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf $(BUILD)

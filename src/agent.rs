@@ -1,0 +1,162 @@
+//! The wiring: the only place that sees every stage.
+//!
+//! In: a [`Config`]. Out: one background thread with a tokio runtime that runs the street from the xDS source to the
+//! store and serves the etcd endpoint, until [`Agent::stop`]. Never here: a decision about what a resource means.
+
+use std::{
+    os::unix::thread::JoinHandleExt as _,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use crate::{
+    config::Config,
+    error::Error,
+    etcd, log,
+    status::{self, Progress},
+    store::{Revision, Snapshot, Store},
+    translate::Translator,
+    xds::{Source, SourceStatus},
+};
+
+mod signals;
+
+/// How long [`Agent::stop`] waits for its thread; nginx is not kept from quitting by a library that hangs.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A running instance of the library.
+pub struct Agent {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the background thread and the callers both see.
+struct Shared {
+    config: Config,
+    store: Arc<Store>,
+    source: Arc<SourceStatus>,
+    progress: ArcSwap<Progress>,
+}
+
+impl Agent {
+    /// Checks the settings, opens the etcd endpoint and starts the thread.
+    pub fn start(config: Config) -> Result<Self, Error> {
+        log::install(config.log_level);
+        let source = Source::new(&config)?;
+        let listener = etcd::Address::parse(&config.etcd_listen, config.etcd_allow_remote)?.bind()?;
+        let shared = Arc::new(Shared {
+            store: Store::new(),
+            source: source.status(),
+            progress: ArcSwap::default(),
+            config,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|source| Error::System { what: "event loop", source })?;
+        let street = Street { shared: shared.clone(), source, listener, stopped };
+        let thread = signals::with_all_blocked(|| {
+            std::thread::Builder::new().name("apisix-mesh".to_owned()).spawn(move || runtime.block_on(street.run()))
+        })
+        .map_err(|source| Error::System { what: "background thread", source })?;
+        Ok(Self { shared, stop, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Stops the thread and waits for it, a second at most.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+        let Some(thread) = self.thread.lock().take() else { return };
+        let patience = Instant::now() + STOP_PATIENCE;
+        while !thread.is_finished() && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if thread.is_finished() {
+            let _ = thread.join();
+        } else {
+            error!(thread = thread.as_pthread_t(), "the background thread did not stop in time; it is left behind");
+        }
+    }
+
+    /// The objects of the present revision.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>, Error> {
+        if !self.shared.store.is_ready() {
+            return Err(Error::NotReady);
+        }
+        Ok(self.shared.store.snapshot())
+    }
+
+    /// The present revision, 0 before the first.
+    pub fn revision(&self) -> Revision {
+        self.shared.store.snapshot().revision()
+    }
+
+    /// What the library knows of itself.
+    pub fn status(&self) -> Value {
+        let shared = &self.shared;
+        status::report(&shared.config, &shared.store, &shared.source, &shared.progress.load())
+    }
+}
+
+/// What runs on the background thread.
+struct Street {
+    shared: Arc<Shared>,
+    source: Source,
+    listener: etcd::Listener,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Street {
+    async fn run(self) {
+        let Self { shared, source, listener, mut stopped } = self;
+        info!(xds = shared.config.xds, etcd = shared.config.etcd_listen, "started");
+        let options = etcd::Options { prefix: shared.config.etcd_prefix.clone() };
+        let mut shutdown = stopped.clone();
+        let endpoint = tokio::spawn(etcd::serve(listener, shared.store.clone(), options, async move {
+            let _ = shutdown.wait_for(|stop| *stop).await;
+        }));
+        // A task of its own, so that a panic in it takes nothing else down: the last configuration stays served.
+        let mut pipeline = tokio::spawn(publish(shared, source));
+        tokio::select! {
+            ended = &mut pipeline => {
+                let cause = ended.err().map(|e| e.to_string()).unwrap_or_default();
+                error!(cause, "the xDS source stopped; the last configuration stays in force until a restart");
+                let _ = stopped.wait_for(|stop| *stop).await;
+            }
+            _ = stopped.wait_for(|stop| *stop) => pipeline.abort(),
+        }
+        let _ = endpoint.await;
+        info!("stopped");
+    }
+}
+
+/// Moves each update down the street. The first one is published when it is complete: an empty answer before that
+/// would wipe APISIX's routes.
+async fn publish(shared: Arc<Shared>, mut source: Source) {
+    let mut translator = Translator::default();
+    let mut waiting = Vec::new();
+    loop {
+        let update = source.next().await;
+        waiting.extend(update.changes);
+        if !shared.store.is_ready() && !update.complete {
+            continue;
+        }
+        let delta = translator.apply(source.snapshot(), &waiting);
+        waiting.clear();
+        let first = !shared.store.is_ready();
+        let committed = shared.store.commit(&delta);
+        shared.progress.store(Arc::new(Progress { issues: translator.issues() }));
+        if let (true, Some(commit)) = (first, committed) {
+            info!(revision = commit.revision, objects = delta.puts.len(), "the first configuration is complete");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The C API: every function of `include/apisix_mesh.h`.
+//!
+//! In: pointers and lengths from C. Out: a numbered result, and outputs that are written only on success. A panic
+//! never leaves: it becomes `APISIX_MESH_RESULT_PANIC`. Each function is a few lines; what it does is in [`agent`].
+//! The comments here are the manual: cbindgen copies them into the header.
+//!
+//! [`agent`]: crate::agent
+
+// The manual speaks to C: what Rust calls a safety section is plain prose there, at the end of each comment.
+#![allow(clippy::missing_safety_doc)]
+
+mod boundary;
+mod buffer;
+mod list;
+mod process;
+mod result;
+
+use std::ffi::{c_char, c_int, c_void};
+
+use boundary::{call, out, text};
+pub use buffer::Buffer;
+pub use list::{Item, List};
+pub use process::Mesh;
+pub use result::{LogLevel, MeshResult};
+
+use crate::{
+    config::Config,
+    error::Error,
+    log::{self, Level},
+};
+
+/// The version of this interface. It changes when a caller built against an older header would break.
+pub const APISIX_MESH_ABI_VERSION: u32 = 1;
+
+/// Takes a log line: `text` has `len` bytes, no newline and no terminating NUL, and lives until the function returns.
+///
+/// Called on threads of the library, one call at a time for each thread. It must not call into the library.
+pub type LogFunction = Option<unsafe extern "C" fn(data: *mut c_void, level: LogLevel, text: *const c_char, len: usize)>;
+
+/// The version of this interface that the library was built with. Compare it with `APISIX_MESH_ABI_VERSION` after
+/// loading the library at run time.
+#[unsafe(no_mangle)]
+pub extern "C" fn apisix_mesh_abi_version() -> u32 {
+    APISIX_MESH_ABI_VERSION
+}
+
+/// The library's version, such as "0.1.0". NUL-terminated, static.
+#[unsafe(no_mangle)]
+pub extern "C" fn apisix_mesh_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// Checks settings without using them: no socket, no thread, no file is opened.
+///
+/// `config` is a JSON or YAML object of settings, `config_len` bytes long. The settings are listed in the README; values
+/// may be of their own type or text.
+///
+/// APISIX_MESH_RESULT_CONFIG: a setting is unknown, missing or bad; the last error names it, its value and the cure.
+///
+/// `config` points to `config_len` readable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_config_check(config: *const c_char, config_len: usize) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let config = unsafe { text("config", config, config_len) }?;
+        process::check(&Config::from_text(config)?)
+    })
+}
+
+/// Opens the etcd endpoint's socket as the settings say, bound and listening, and starts nothing.
+///
+/// For a process that forks: the parent listens, and a child gives the descriptor to apisix_mesh_start as the setting
+/// `etcd_listen` with the value `fd:N`. Clients that connect in between wait in the backlog. The caller owns `*fd` and
+/// closes it; the descriptor is close-on-exec.
+///
+/// APISIX_MESH_RESULT_LISTEN: the address is in use, not loopback, or refused by the system.
+///
+/// `config` points to `config_len` readable bytes, `fd` to a writable int.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_listen(config: *const c_char, config_len: usize, fd: *mut c_int) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let (config, fd) = unsafe { (text("config", config, config_len)?, out("fd", fd)?) };
+        *fd = process::listen(&Config::from_text(config)?)?;
+        Ok(())
+    })
+}
+
+/// Sends the library's log lines to `log`, which is given `data` each time; NULL sends them to standard error, where
+/// they also go at first. The setting `log_level` says which lines there are.
+///
+/// `log` may be called with `data` on any thread until another function has been set and calls under way have returned.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_set_log(log: LogFunction, data: *mut c_void) {
+    struct Target(*mut c_void);
+    // SAFETY: the caller promises that `data` may be used on any thread.
+    unsafe impl Send for Target {}
+    // SAFETY: as above.
+    unsafe impl Sync for Target {}
+
+    let _ = call(|| {
+        let target = Target(data);
+        log::set_sink(log.map(|function| -> log::Sink {
+            Box::new(move |level: Level, text: &str| {
+                let target = &target;
+                // SAFETY: the caller promises that the function may be called with its data on any thread.
+                unsafe { function(target.0, level.into(), text.as_ptr().cast(), text.len()) }
+            })
+        }));
+        Ok(())
+    });
+}
+
+/// Starts the library in this process: one background thread, all signals blocked in it, that connects to the control
+/// plane and serves the etcd endpoint. Returns when the settings are good and the endpoint listens; the first
+/// configuration comes later (see apisix_mesh_status).
+///
+/// Call it after the last fork: threads do not survive one. One instance runs in a process at a time. The handle
+/// belongs to the caller until apisix_mesh_stop.
+///
+/// APISIX_MESH_RESULT_CONFIG, APISIX_MESH_RESULT_LISTEN: as above.
+/// APISIX_MESH_RESULT_ALREADY_RUNNING: stop the other instance first, or take it with apisix_mesh_running.
+/// APISIX_MESH_RESULT_SYSTEM: no thread can be made.
+///
+/// `config` points to `config_len` readable bytes, `mesh` to a writable pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_start(
+    config: *const c_char,
+    config_len: usize,
+    mesh: *mut *mut Mesh,
+) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let (config, mesh) = unsafe { (text("config", config, config_len)?, out("mesh", mesh)?) };
+        *mesh = process::start(Config::from_text(config)?)?;
+        Ok(())
+    })
+}
+
+/// The instance that runs in this process, whoever started it. The handle is borrowed: do not stop it unless you mean
+/// to stop it for everybody.
+///
+/// APISIX_MESH_RESULT_NOT_RUNNING: none does.
+///
+/// `mesh` points to a writable pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_running(mesh: *mut *mut Mesh) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let mesh = unsafe { out("mesh", mesh) }?;
+        *mesh = process::running()?;
+        Ok(())
+    })
+}
+
+/// Stops the instance, waits for its thread (a second at most), and makes every handle on it invalid.
+///
+/// APISIX_MESH_RESULT_NOT_RUNNING: the handle is not on the running instance; nothing happens.
+///
+/// No other call uses the handle, now or later.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_stop(mesh: *mut Mesh) -> MeshResult {
+    call(|| process::stop(mesh))
+}
+
+/// The object with this key, such as "/routes/4f1c..." or "/upstreams/...": canonical JSON in `*value`, to be given back
+/// with apisix_mesh_buffer_free, and the revision of its last change in `*mod_revision`.
+///
+/// APISIX_MESH_RESULT_NOT_READY: the first configuration has not come yet.
+/// APISIX_MESH_RESULT_NOT_FOUND: there is no such object.
+///
+/// `mesh` is a valid handle, `key` points to `key_len` readable bytes, the outputs to writable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_get(
+    mesh: *const Mesh,
+    key: *const c_char,
+    key_len: usize,
+    value: *mut Buffer,
+    mod_revision: *mut i64,
+) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let (key, value, revision) =
+            unsafe { (text("key", key, key_len)?, out("value", value)?, out("mod_revision", mod_revision)?) };
+        let snapshot = process::agent(mesh)?.snapshot()?;
+        let found = snapshot.get(key).ok_or_else(|| Error::NotFound { key: key.to_owned() })?;
+        *value = Buffer::new(&found.value);
+        *revision = found.mod_revision;
+        Ok(())
+    })
+}
+
+/// All objects whose key starts with `prefix`, sorted by key, as they were at one revision. An empty prefix lists
+/// everything. The list belongs to the caller until apisix_mesh_list_free; later changes do not reach it.
+///
+/// APISIX_MESH_RESULT_NOT_READY: the first configuration has not come yet.
+///
+/// `mesh` is a valid handle, `prefix` points to `prefix_len` readable bytes, `list` to a writable pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_list_new(
+    mesh: *const Mesh,
+    prefix: *const c_char,
+    prefix_len: usize,
+    list: *mut *mut List,
+) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let (prefix, list) = unsafe { (text("prefix", prefix, prefix_len)?, out("list", list)?) };
+        let snapshot = process::agent(mesh)?.snapshot()?;
+        *list = Box::into_raw(Box::new(List::new(&snapshot, prefix)));
+        Ok(())
+    })
+}
+
+/// How many objects a list holds; 0 for NULL.
+///
+/// `list` is NULL or a list that has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_list_len(list: *const List) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { list.as_ref() }.map_or(0, List::len)
+}
+
+/// The revision at which a list was taken; 0 for NULL.
+///
+/// `list` is NULL or a list that has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_list_revision(list: *const List) -> i64 {
+    // SAFETY: the caller's promise.
+    unsafe { list.as_ref() }.map_or(0, List::revision)
+}
+
+/// The object at `index` of a list. Its key and value are borrowed from the list.
+///
+/// APISIX_MESH_RESULT_NOT_FOUND: the list has no such index.
+///
+/// `list` is a list that has not been freed, `item` points to writable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_list_get(list: *const List, index: usize, item: *mut Item) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let (list, item) = unsafe { (list.as_ref(), out("item", item)?) };
+        let list = list.ok_or(Error::Argument { argument: "list", problem: "is NULL" })?;
+        *item = list.item(index).ok_or_else(|| Error::NotFound { key: format!("at index {index}") })?;
+        Ok(())
+    })
+}
+
+/// Frees a list; NULL is fine.
+///
+/// `list` is NULL or a list that has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_list_free(list: *mut List) {
+    if !list.is_null() {
+        // SAFETY: it came from Box::into_raw in apisix_mesh_list_new, and the caller frees it once.
+        drop(unsafe { Box::from_raw(list) });
+    }
+}
+
+/// The present revision: it rises with each update, and is 0 until the first configuration has come.
+///
+/// `mesh` is a valid handle, `revision` points to writable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_revision(mesh: *const Mesh, revision: *mut i64) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let revision = unsafe { out("revision", revision) }?;
+        *revision = process::agent(mesh)?.revision();
+        Ok(())
+    })
+}
+
+/// What the library knows of itself, as a JSON object in `*json`, to be given back with apisix_mesh_buffer_free:
+/// `ready`, `revision`, `objects`, `etcd`, `xds` (connection, per type what is held, rejected and missing) and `issues`
+/// (what the control plane asked for and APISIX cannot do, by resource and field path).
+///
+/// `mesh` is a valid handle, `json` points to writable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_status(mesh: *const Mesh, json: *mut Buffer) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let json = unsafe { out("json", json) }?;
+        *json = Buffer::new(process::agent(mesh)?.status().to_string().as_bytes());
+        Ok(())
+    })
+}
+
+/// Frees what a buffer holds and empties it; NULL and empty buffers are fine.
+///
+/// `buffer` is NULL or points to a buffer that a call of this library filled, or to zeros.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_buffer_free(buffer: *mut Buffer) {
+    // SAFETY: the caller's promise.
+    if let Some(buffer) = unsafe { buffer.as_mut() } {
+        // SAFETY: as above; it is emptied, so that a second call finds nothing.
+        unsafe { buffer.free() };
+    }
+}
+
+/// The text of this thread's last failed call, in one line; empty when none failed. Borrowed: it lives until the next
+/// call on this thread; do not free it.
+#[unsafe(no_mangle)]
+pub extern "C" fn apisix_mesh_last_error() -> Buffer {
+    boundary::last_error()
+}

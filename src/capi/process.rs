@@ -1,0 +1,89 @@
+//! The one instance of a process, and the handles on it.
+//!
+//! A handle is the address of the running instance; it is compared before it is used, so that a stale or made-up one
+//! is an error and not a fault. An instance carried over a fork is refused and left alone: its thread does not exist
+//! in the child, and taking it down would wait for that thread.
+
+use std::{
+    ffi::c_int,
+    os::fd::IntoRawFd,
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+use crate::{agent::Agent, config::Config, error::Error, etcd};
+
+/// A running instance of the library.
+pub struct Mesh {
+    owner: u32,
+    agent: Arc<Agent>,
+}
+
+static RUNNING: Mutex<Option<Box<Mesh>>> = Mutex::new(None);
+
+/// Whether an instance could be started with these settings, as far as can be told without starting it.
+pub fn check(config: &Config) -> Result<(), Error> {
+    etcd::Address::parse(&config.etcd_listen, config.etcd_allow_remote).map(drop)
+}
+
+/// Opens the etcd socket.
+pub fn listen(config: &Config) -> Result<c_int, Error> {
+    let address = etcd::Address::parse(&config.etcd_listen, config.etcd_allow_remote)?;
+    Ok(address.bind()?.into_raw_fd())
+}
+
+/// Starts the instance of this process.
+pub fn start(config: Config) -> Result<*mut Mesh, Error> {
+    let mut running = RUNNING.lock();
+    match running.take() {
+        Some(mesh) if mesh.owner == std::process::id() => {
+            *running = Some(mesh);
+            return Err(Error::AlreadyRunning);
+        }
+        // The parent's: its thread did not come along, so there is nothing to stop and nothing safe to drop.
+        Some(mesh) => std::mem::forget(mesh),
+        None => {}
+    }
+    let agent = Arc::new(Agent::start(config)?);
+    let mesh = running.insert(Box::new(Mesh { owner: std::process::id(), agent }));
+    Ok(&raw mut **mesh)
+}
+
+/// The instance of this process.
+pub fn running() -> Result<*mut Mesh, Error> {
+    let mut running = RUNNING.lock();
+    let mesh = running.as_deref_mut().ok_or(Error::NotRunning)?;
+    mesh.check_owner()?;
+    Ok(&raw mut *mesh)
+}
+
+/// What a handle stands for.
+pub fn agent(handle: *const Mesh) -> Result<Arc<Agent>, Error> {
+    let running = RUNNING.lock();
+    let mesh = running.as_deref().filter(|mesh| std::ptr::eq(*mesh, handle)).ok_or(Error::NotRunning)?;
+    mesh.check_owner()?;
+    Ok(mesh.agent.clone())
+}
+
+/// Stops the instance this handle stands for.
+pub fn stop(handle: *mut Mesh) -> Result<(), Error> {
+    let mut running = RUNNING.lock();
+    let mesh = running.as_deref().filter(|mesh| std::ptr::eq(*mesh, handle)).ok_or(Error::NotRunning)?;
+    mesh.check_owner()?;
+    let mesh = running.take();
+    drop(running);
+    if let Some(mesh) = mesh {
+        mesh.agent.stop();
+    }
+    Ok(())
+}
+
+impl Mesh {
+    fn check_owner(&self) -> Result<(), Error> {
+        match std::process::id() {
+            this if this == self.owner => Ok(()),
+            this => Err(Error::Forked { owner: self.owner, this }),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What the library knows of itself, for people: one JSON object.
+//!
+//! In: the state of every stage. Out: `{"version", "pid", "ready", "revision", "objects", "etcd", "xds", "issues"}`. Never
+//! here: a decision.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    config::Config,
+    store::Store,
+    translate::{Issue, Severity},
+    xds::SourceStatus,
+};
+
+/// What the last translation left to report.
+#[derive(Default)]
+pub struct Progress {
+    /// Sorted.
+    pub issues: Vec<Issue>,
+}
+
+/// An issue as it is shown.
+#[derive(Serialize)]
+struct ShownIssue<'a> {
+    resource: String,
+    path: &'a str,
+    severity: Severity,
+    detail: &'a str,
+}
+
+/// Issues as `translate` and `status` show them.
+pub fn issues(issues: &[Issue]) -> Value {
+    let shown = issues.iter().map(|issue| ShownIssue {
+        resource: format!("{} {}", issue.kind.noun(), issue.resource),
+        path: &issue.path,
+        severity: issue.severity,
+        detail: &issue.detail,
+    });
+    json!(shown.collect::<Vec<_>>())
+}
+
+/// The whole report.
+pub fn report(config: &Config, store: &Store, source: &SourceStatus, progress: &Progress) -> Value {
+    let snapshot = store.snapshot();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "ready": store.is_ready(),
+        "revision": snapshot.revision(),
+        "objects": snapshot.len(),
+        "etcd": {"listen": config.etcd_listen, "prefix": config.etcd_prefix},
+        "xds": source,
+        "issues": issues(&progress.issues),
+    })
+}
