@@ -13,6 +13,7 @@
 pub mod apisix;
 pub mod config;
 pub mod error;
+pub mod interception;
 pub mod log;
 pub mod pb;
 pub mod store;

@@ -3,11 +3,12 @@
 //! In: arguments. Out: the library hosted outside nginx (`run`), a translation printed (`translate`), a pod prepared
 //! (`iptables`, `cleanup-iptables`). Never here: logic that the library could have.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fmt::Display, path::PathBuf, process::ExitCode, str::FromStr};
 
 use apisix_mesh::{
     agent::{Agent, signals},
     config::{Config, ProcessVars, SETTINGS, variable},
+    interception::{self, Options, Tables},
     status, translate, xds,
 };
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -18,6 +19,8 @@ fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("run", arguments)) => run(arguments),
         Some(("translate", arguments)) => translate_files(arguments),
+        Some(("iptables", arguments)) => intercept(arguments),
+        Some(("cleanup-iptables", arguments)) => cleanup(arguments),
         Some(("version", _)) => {
             println!("apisix-mesh {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)
@@ -49,6 +52,15 @@ fn command() -> Command {
                         .value_parser(clap::value_parser!(PathBuf)),
                 ),
         )
+        .subcommand(
+            Command::new("iptables")
+                .about("Send this network namespace's TCP connections through the sidecar")
+                .args(interception_flags())
+                .arg(dry_run()),
+        )
+        .subcommand(
+            Command::new("cleanup-iptables").about("Take away what `iptables` set, and nothing else").arg(dry_run()),
+        )
         .subcommand(Command::new("version").about("Print the version"))
 }
 
@@ -66,6 +78,25 @@ fn run_command() -> Command {
     Command::new("run").about("Host the library outside nginx").arg(config).args(flags)
 }
 
+/// The flags of the Go agent's command, so that init containers need no change.
+fn interception_flags() -> Vec<Arg> {
+    const FLAGS: [(&str, &str, &str); 7] = [
+        ("apisix-user", "nobody", "name or id of the user nginx runs as; what it sends is never captured"),
+        ("apisix-port", "9080", "where captured outbound connections go"),
+        ("apisix-inbound-capture-port", "9081", "where captured inbound connections go"),
+        ("inbound-ports", "", "inbound ports to capture: a list such as 80,9080, or * for all"),
+        ("inbound-exclude-ports", "", "inbound ports left alone, whatever --inbound-ports says"),
+        ("outbound-ports", "", "outbound ports to capture: a list, or * for all"),
+        ("outbound-exclude-ports", "", "outbound ports left alone, whatever --outbound-ports says"),
+    ];
+    let flag = |(name, default, help)| Arg::new(name).long(name).value_name("VALUE").default_value(default).help(help);
+    FLAGS.map(flag).to_vec()
+}
+
+fn dry_run() -> Arg {
+    Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Print the rules and change nothing")
+}
+
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
 
 fn run(arguments: &ArgMatches) -> Outcome {
@@ -80,6 +111,37 @@ fn run(arguments: &ArgMatches) -> Outcome {
     termination.wait();
     agent.stop();
     Ok(ExitCode::SUCCESS)
+}
+
+fn intercept(arguments: &ArgMatches) -> Outcome {
+    let options = Options {
+        apisix_user: parsed(arguments, "apisix-user")?,
+        apisix_port: parsed(arguments, "apisix-port")?,
+        apisix_inbound_capture_port: parsed(arguments, "apisix-inbound-capture-port")?,
+        inbound_ports: parsed(arguments, "inbound-ports")?,
+        inbound_exclude_ports: parsed(arguments, "inbound-exclude-ports")?,
+        outbound_ports: parsed(arguments, "outbound-ports")?,
+        outbound_exclude_ports: parsed(arguments, "outbound-exclude-ports")?,
+    };
+    hand_over(&interception::rules(&options, &interception::present()?), arguments)
+}
+
+fn cleanup(arguments: &ArgMatches) -> Outcome {
+    hand_over(&interception::removal(&interception::present()?), arguments)
+}
+
+fn hand_over(tables: &Tables, arguments: &ArgMatches) -> Outcome {
+    if arguments.get_flag("dry-run") {
+        print!("# iptables-restore --noflush\n{}# ip6tables-restore --noflush\n{}", tables.v4, tables.v6);
+    } else {
+        interception::restore(tables)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn parsed<T: FromStr<Err: Display>>(arguments: &ArgMatches, flag: &str) -> Result<T, String> {
+    let text = arguments.get_one::<String>(flag).map(String::as_str).unwrap_or_default();
+    text.parse().map_err(|error| format!("--{flag} {text:?}: {error}"))
 }
 
 fn translate_files(arguments: &ArgMatches) -> Outcome {
