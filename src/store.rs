@@ -1,7 +1,171 @@
 //! The revisioned store: what is published, and how it came to be.
 //!
-//! In: a [`Delta`] at a time, from one writer. Out: snapshots and commits, to any number of readers, none of which the
-//! writer ever waits for. Never here: the etcd prefix, the wire.
+//! In: a [`Delta`] at a time. Out: [`Snapshot`]s and [`Commit`]s, to any number of readers. Never here: the etcd
+//! prefix, the wire.
+//!
+//! The whole state, history included, is one immutable value behind one atomic pointer. A reader takes the pointer
+//! and reads for as long as it likes; the writer builds the next value beside it, sharing all that did not change,
+//! and swaps. Neither ever waits for the other. Watching is pulling: the new revision is announced, and each reader
+//! asks a fresh snapshot for what it has not seen, so a slow one costs nothing and finds out by itself when history
+//! no longer reaches back to it.
+
+mod diff;
+mod history;
+mod snapshot;
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::{apisix::Key, translate::Delta};
+
+pub use history::Compacted;
+pub use snapshot::Snapshot;
 
 /// A revision: `max(last + 1, unix time in ms)`, always below 1e14.
 pub type Revision = i64;
+
+/// The clock is believed up to here only (the year 3554): revisions of 1e14 and more lose digits in Lua, and from
+/// here on the count of commits alone would take ages to get there.
+const LATEST_CLOCK: Revision = 50_000_000_000_000;
+
+/// A value and its life so far, in etcd's terms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    /// Canonical JSON.
+    pub value: Bytes,
+    /// The commit that made the key.
+    pub create_revision: Revision,
+    /// The commit that wrote this value.
+    pub mod_revision: Revision,
+    /// How often it was written since it was made.
+    pub version: i64,
+}
+
+/// What one commit did to one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The key.
+    pub key: Key,
+    /// What it holds now; nothing if it was deleted.
+    pub current: Option<KeyValue>,
+    /// What it held before; nothing if it is new.
+    pub previous: Option<KeyValue>,
+}
+
+/// All changes of one update, at one revision.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Its revision, which is also the `mod_revision` of what it wrote.
+    pub revision: Revision,
+    /// One event a key, make before break: puts of what is referred to, puts of what refers, deletes the other way.
+    pub events: Vec<Event>,
+}
+
+/// How far history reaches back, and where revisions start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Commits kept, at least one.
+    pub max_commits: usize,
+    /// Bytes of keys and values kept in commits; the last commit is kept whatever its size.
+    pub max_bytes: usize,
+    /// The last revision of a former life, if known: revisions go on above it.
+    pub after: Revision,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { max_commits: 4096, max_bytes: 32 << 20, after: 0 }
+    }
+}
+
+/// Gives unix time in milliseconds.
+type Clock = Box<dyn Fn() -> Revision + Send + Sync>;
+
+/// The store. Share it in an `Arc`.
+pub struct Store {
+    options: Options,
+    clock: Clock,
+    state: ArcSwap<Snapshot>,
+    writer: Mutex<()>,
+    announced: watch::Sender<Revision>,
+}
+
+impl Store {
+    /// An empty store on the system's clock.
+    pub fn new(options: Options) -> Self {
+        Self::with_clock(options, unix_milliseconds)
+    }
+
+    /// An empty store on a clock that gives unix time in milliseconds.
+    pub fn with_clock(options: Options, clock: impl Fn() -> Revision + Send + Sync + 'static) -> Self {
+        Self {
+            options,
+            clock: Box::new(clock),
+            state: ArcSwap::from_pointee(Snapshot::default()),
+            writer: Mutex::new(()),
+            announced: watch::Sender::new(0),
+        }
+    }
+
+    /// Publishes what a delta changes, at one new revision. Nothing happens if no byte changes.
+    ///
+    /// The first commit is what makes the store ready, so it always counts, even if there is not one object.
+    pub fn commit(&self, delta: &Delta) -> Option<Arc<Commit>> {
+        let _one_at_a_time = self.writer.lock();
+        let before = self.state.load_full();
+        let revision = self.next_revision(&before);
+        let events = diff::events(&before, delta, revision);
+        if events.is_empty() && before.is_ready() {
+            return None;
+        }
+        let commit = Arc::new(Commit { revision, events });
+        self.state.store(Arc::new(before.after(commit.clone(), &self.options)));
+        self.announced.send_replace(revision);
+        tracing::debug!(revision, events = commit.events.len(), "committed");
+        Some(commit)
+    }
+
+    /// The first revision leaves a gap of one above the former life's last, so that a client of that life, which
+    /// asks for the one after it, is told to reload and not that nothing was deleted meanwhile.
+    fn next_revision(&self, before: &Snapshot) -> Revision {
+        let lowest = if before.is_ready() { before.revision() + 1 } else { self.options.after + 2 };
+        lowest.max((self.clock)().min(LATEST_CLOCK))
+    }
+
+    /// The present state. It never changes under the reader.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.state.load_full()
+    }
+
+    /// Announces each new revision, 0 before the first; revisions may be skipped.
+    pub fn revisions(&self) -> watch::Receiver<Revision> {
+        self.announced.subscribe()
+    }
+
+    /// Waits for the first commit.
+    pub async fn ready(&self) {
+        // The sender lives in `self`, so the wait can only end well.
+        let _ = self.revisions().wait_for(|&revision| revision > 0).await;
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("revision", &self.snapshot().revision()).finish_non_exhaustive()
+    }
+}
+
+fn unix_milliseconds() -> Revision {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Revision::try_from(since.as_millis()).unwrap_or(LATEST_CLOCK)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! One state of the store, for as long as a reader wants it.
+//!
+//! In: the commit that follows. Out: objects by key and by range, as they are or as they were; commits from a
+//! revision on. Never here: a change of what a reader holds.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use rpds::RedBlackTreeMapSync;
+
+use super::{Commit, Compacted, KeyValue, Options, Revision, history::History};
+use crate::apisix::Key;
+
+/// An immutable state: objects, revision, and the history that led to it.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    first: Revision,
+    revision: Revision,
+    objects: RedBlackTreeMapSync<Key, KeyValue>,
+    history: History,
+}
+
+impl Snapshot {
+    /// The state after one more commit. Costs what changed, not what is there.
+    pub(super) fn after(&self, commit: Arc<Commit>, options: &Options) -> Self {
+        let mut objects = self.objects.clone();
+        for event in &commit.events {
+            match &event.current {
+                Some(kv) => objects.insert_mut(event.key.clone(), kv.clone()),
+                None => {
+                    objects.remove_mut(&event.key);
+                }
+            }
+        }
+        Self {
+            first: if self.is_ready() { self.first } else { commit.revision },
+            revision: commit.revision,
+            objects,
+            history: self.history.after(commit, options),
+        }
+    }
+
+    /// Whether there was a first commit.
+    pub fn is_ready(&self) -> bool {
+        self.revision > 0
+    }
+
+    /// The revision of the last commit, 0 before the first.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The revision of this store's first commit, 0 before it.
+    pub fn first_revision(&self) -> Revision {
+        self.first
+    }
+
+    /// The oldest revision that can still be read and watched, 0 before the first commit.
+    pub fn oldest_revision(&self) -> Revision {
+        self.history.oldest()
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.objects.size()
+    }
+
+    /// Whether there is no object.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// The object under a key.
+    pub fn get(&self, key: &str) -> Option<&KeyValue> {
+        self.objects.get(key)
+    }
+
+    /// The objects from a key on, sorted bytewise.
+    pub fn objects_from(&self, key: &str) -> impl Iterator<Item = (&Key, &KeyValue)> {
+        self.objects.range::<str, _>((Bound::Included(key), Bound::Unbounded))
+    }
+
+    /// The commits at `start` and after it, oldest first.
+    pub fn commits_from(&self, start: Revision) -> Result<impl Iterator<Item = &Arc<Commit>>, Compacted> {
+        self.history.from(start)
+    }
+
+    /// The commits after `revision`, oldest first: what a reader that has seen `revision` lacks.
+    pub fn commits_since(&self, revision: Revision) -> Result<impl Iterator<Item = &Arc<Commit>>, Compacted> {
+        self.history.from(revision.saturating_add(1))
+    }
+
+    /// The state at an older revision, without its history: later commits undone, the last one first.
+    pub fn at(&self, revision: Revision) -> Result<Snapshot, Compacted> {
+        if revision < self.oldest_revision() {
+            return Err(Compacted { oldest: self.oldest_revision() });
+        }
+        let mut undo: BTreeMap<&Key, Option<&KeyValue>> = BTreeMap::new();
+        for commit in self.history.from(revision.saturating_add(1))?.rev() {
+            undo.extend(commit.events.iter().map(|event| (&event.key, event.previous.as_ref())));
+        }
+        let mut objects = self.objects.clone();
+        for (key, previous) in undo {
+            match previous {
+                Some(kv) => objects.insert_mut(key.clone(), kv.clone()),
+                None => {
+                    objects.remove_mut(key);
+                }
+            }
+        }
+        Ok(Self { objects, revision, ..self.clone() })
+    }
+}
