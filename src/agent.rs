@@ -21,12 +21,12 @@ use crate::{
     error::Error,
     etcd, log,
     status::{self, Progress},
-    store::{Revision, Snapshot, Store},
+    store::{self, Revision, Snapshot, Store},
     translate::Translator,
     xds::{Source, SourceStatus},
 };
 
-mod signals;
+pub mod signals;
 
 /// How long [`Agent::stop`] waits for its thread; nginx is not kept from quitting by a library that hangs.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ impl Agent {
         let source = Source::new(&config)?;
         let listener = etcd::Address::parse(&config.etcd_listen, config.etcd_allow_remote)?.bind()?;
         let shared = Arc::new(Shared {
-            store: Store::new(),
+            store: Arc::new(Store::new(store::Options::default())),
             source: source.status(),
             progress: ArcSwap::default(),
             config,
@@ -89,10 +89,8 @@ impl Agent {
 
     /// The objects of the present revision.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, Error> {
-        if !self.shared.store.is_ready() {
-            return Err(Error::NotReady);
-        }
-        Ok(self.shared.store.snapshot())
+        let snapshot = self.shared.store.snapshot();
+        if snapshot.is_ready() { Ok(snapshot) } else { Err(Error::NotReady) }
     }
 
     /// The present revision, 0 before the first.
@@ -147,15 +145,15 @@ async fn publish(shared: Arc<Shared>, mut source: Source) {
     loop {
         let update = source.next().await;
         waiting.extend(update.changes);
-        if !shared.store.is_ready() && !update.complete {
+        let ready = shared.store.snapshot().is_ready();
+        if !ready && !update.complete {
             continue;
         }
         let delta = translator.apply(source.snapshot(), &waiting);
         waiting.clear();
-        let first = !shared.store.is_ready();
         let committed = shared.store.commit(&delta);
         shared.progress.store(Arc::new(Progress { issues: translator.issues() }));
-        if let (true, Some(commit)) = (first, committed) {
+        if let (false, Some(commit)) = (ready, committed) {
             info!(revision = commit.revision, objects = delta.puts.len(), "the first configuration is complete");
         }
     }

@@ -46,7 +46,7 @@ pub fn report(config: &Config, store: &Store, source: &SourceStatus, progress: &
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
-        "ready": store.is_ready(),
+        "ready": snapshot.is_ready(),
         "revision": snapshot.revision(),
         "objects": snapshot.len(),
         "etcd": {"listen": config.etcd_listen, "prefix": config.etcd_prefix},

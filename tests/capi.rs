@@ -16,7 +16,8 @@ fn library_folder() -> PathBuf {
 
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{text}", output.status);
     text
 }
@@ -47,7 +48,9 @@ fn a_c_program_uses_the_whole_api() {
 
 #[test]
 fn the_library_exports_what_the_header_declares_and_nothing_else() {
-    let symbols = run(Command::new("nm").args(["-D", "--defined-only"]).arg(library_folder().join("libapisix_mesh.so")));
+    let symbols = run(Command::new("nm")
+        .args(["-D", "--defined-only"])
+        .arg(library_folder().join("libapisix_mesh.so")));
     let exported: BTreeSet<_> = symbols.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
     let header = std::fs::read_to_string(Path::new(ROOT).join("include/apisix_mesh.h")).unwrap();
     let declared: BTreeSet<_> = header

@@ -11,8 +11,7 @@ const SOURCES: [&str; 5] =
 fn the_committed_header_is_current() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut generated = Vec::new();
-    let mut builder =
-        cbindgen::Builder::new().with_config(cbindgen::Config::from_root_or_default(root));
+    let mut builder = cbindgen::Builder::new().with_config(cbindgen::Config::from_root_or_default(root));
     for source in SOURCES {
         builder = builder.with_src(root.join(source));
     }

@@ -35,8 +35,11 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// The modules of this crate that a text names after `crate::`, alone or in braces, outside of comments.
 fn imports(text: &str) -> Vec<String> {
-    let code: String =
-        text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect();
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
     let mut found = Vec::new();
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
@@ -84,7 +87,10 @@ fn no_stage_imports_to_its_right() {
             continue;
         }
         let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == part) else {
-            wrong.push(format!("src/{} belongs to no known part; add {part} to tests/layering.rs", relative.display()));
+            wrong.push(format!(
+                "src/{} belongs to no known part; add {part} to tests/layering.rs",
+                relative.display()
+            ));
             continue;
         };
         for import in imports(&fs::read_to_string(&file).unwrap()) {

@@ -17,7 +17,11 @@ fn table() -> String {
         table.push_str(&format!("| `{}` | {default} | {} |\n", setting.name, setting.doc));
     }
     let example = SETTINGS.iter().find(|s| s.name == "etcd_listen").unwrap().name;
-    table + &format!("\n`{example}` is `{}` in the environment and `--etcd-listen` as a flag.\n", variable(example))
+    table
+        + &format!(
+            "\n`{example}` is `{}` in the environment and `--etcd-listen` as a flag.\n",
+            variable(example)
+        )
 }
 
 #[test]
@@ -30,6 +34,9 @@ fn the_readme_lists_every_setting() {
     if std::env::var_os("UPDATE_README").is_some() {
         std::fs::write(&path, &current).unwrap();
     } else {
-        assert!(text == current, "README.md's settings are stale; run `UPDATE_README=1 cargo test --test readme`");
+        assert!(
+            text == current,
+            "README.md's settings are stale; run `UPDATE_README=1 cargo test --test readme`"
+        );
     }
 }

@@ -68,7 +68,8 @@ fn command() -> Command {
 fn run_command() -> Command {
     let config = Arg::new("config").long("config").value_name("FILE").help("A JSON or YAML file of settings");
     let flags = SETTINGS.iter().map(|setting| {
-        let default = if setting.default.is_empty() { String::new() } else { format!(", default {}", setting.default) };
+        let default =
+            if setting.default.is_empty() { String::new() } else { format!(", default {}", setting.default) };
         Arg::new(setting.name)
             .long(setting.name.replace('_', "-"))
             .value_name("VALUE")
@@ -89,7 +90,9 @@ fn interception_flags() -> Vec<Arg> {
         ("outbound-ports", "", "outbound ports to capture: a list, or * for all"),
         ("outbound-exclude-ports", "", "outbound ports left alone, whatever --outbound-ports says"),
     ];
-    let flag = |(name, default, help)| Arg::new(name).long(name).value_name("VALUE").default_value(default).help(help);
+    let flag = |(name, default, help)| {
+        Arg::new(name).long(name).value_name("VALUE").default_value(default).help(help)
+    };
     FLAGS.map(flag).to_vec()
 }
 

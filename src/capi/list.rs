@@ -33,7 +33,11 @@ pub struct Item {
 impl List {
     /// The objects whose key starts with `prefix`. Keys and values are shared with the snapshot, not copied.
     pub fn new(snapshot: &Snapshot, prefix: &str) -> Self {
-        let objects = snapshot.prefix(prefix).map(|(key, object)| (key.clone(), object.clone())).collect();
+        let objects = snapshot
+            .objects_from(prefix)
+            .take_while(|(key, _)| key.as_str().starts_with(prefix))
+            .map(|(key, object)| (key.clone(), object.clone()))
+            .collect();
         Self { revision: snapshot.revision(), objects }
     }
 
