@@ -12,6 +12,7 @@
 
 pub mod apisix;
 pub mod error;
+pub mod etcd;
 pub mod pb;
 pub mod store;
 pub mod translate;
