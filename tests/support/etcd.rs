@@ -142,8 +142,17 @@ impl Http {
         let body = json!({ "create_request": create_request }).to_string();
         let mut http = Self::request(address, "POST", "/v3/watch", body.as_bytes()).await;
         assert_eq!((http.status, http.chunked), (200, true));
-        assert_eq!(http.object().await["result"]["created"], true);
+        assert_eq!(http.spread_object().await["result"]["created"], true);
         http
+    }
+
+    /// The next object, which a real etcd may spread over chunks.
+    pub async fn spread_object(&mut self) -> Value {
+        let mut text = Vec::new();
+        while !text.ends_with(b"\n") {
+            text.extend(self.chunk().await.expect("the stream goes on"));
+        }
+        serde_json::from_slice(&text).unwrap()
     }
 
     /// The next chunk, which must be one object and its newline.
