@@ -10,12 +10,16 @@
 //! A one-way street: each stage imports only the one on its left and the leaves ([`apisix`], [`config`], [`error`],
 //! [`log`], [`pb`]). [`agent`] alone sees all stages. `tests/layering.rs` holds every file to it.
 
+pub mod agent;
 pub mod apisix;
+pub mod capi;
 pub mod config;
 pub mod error;
+pub mod etcd;
 pub mod interception;
 pub mod log;
 pub mod pb;
+pub mod status;
 pub mod store;
 pub mod translate;
 pub mod xds;

@@ -149,6 +149,11 @@ impl Store {
         self.announced.subscribe()
     }
 
+    /// How many readers are waiting for revisions: one for each stream of watches.
+    pub fn readers(&self) -> usize {
+        self.announced.receiver_count()
+    }
+
     /// Waits for the first commit.
     pub async fn ready(&self) {
         // The sender lives in `self`, so the wait can only end well.

@@ -1,0 +1,162 @@
+//! The JSON side: etcd's HTTP paths onto the same services that gRPC calls.
+//!
+//! In: an HTTP request. Out: its answer, or a stream of objects. Never here: what is answered.
+//!
+//! A stream is one JSON object and its newline to each HTTP chunk. APISIX wakes up when a chunk ends in a newline, and
+//! merges the objects that one chunk holds, which has lost events (contract section 1, "Reader rules").
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use prost::Message;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+use tonic::body::Body;
+
+use super::{
+    endpoint::{Endpoint, VERSION},
+    json::{self, Objects},
+    status::Refusal,
+};
+use crate::pb::etcdserverpb::WatchRequest;
+
+/// Room for any request that etcd itself would take.
+const MAX_BODY: usize = 2 << 20;
+
+pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Response<Body> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/version") => ok(&json!({"etcdserver": VERSION, "etcdcluster": VERSION})),
+        (&Method::GET, "/health") => health(&endpoint),
+        (&Method::POST, path) if path.starts_with("/v3/") => call(endpoint, request)
+            .await
+            .unwrap_or_else(|refusal| reply(refusal.http_status(), &refusal.body())),
+        (_, path) if path.starts_with("/v3/") => text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"),
+        (_, "/version" | "/health") => text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"),
+        _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+/// The table of calls: path, request, response, method.
+async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    macro_rules! unary {
+        ($request:literal, $response:literal, $method:ident) => {{
+            let message = json::decode($request, &body(request).await?)?;
+            Ok(ok(&json::encode($response, &endpoint.$method(message).await?)))
+        }};
+    }
+    match request.uri().path() {
+        "/v3/kv/range" => unary!("RangeRequest", "RangeResponse", range),
+        "/v3/kv/put" => unary!("PutRequest", "PutResponse", put),
+        "/v3/kv/deleterange" => unary!("DeleteRangeRequest", "DeleteRangeResponse", delete_range),
+        "/v3/kv/txn" => unary!("TxnRequest", "TxnResponse", txn),
+        "/v3/kv/compaction" => unary!("CompactionRequest", "CompactionResponse", compact),
+        "/v3/watch" => watch(&endpoint, request.into_body()).await,
+        "/v3/lease/grant" => unary!("LeaseGrantRequest", "LeaseGrantResponse", lease_grant),
+        "/v3/lease/keepalive" => keep_alive(&endpoint, request).await,
+        "/v3/lease/revoke" | "/v3/kv/lease/revoke" => {
+            unary!("LeaseRevokeRequest", "LeaseRevokeResponse", lease_revoke)
+        }
+        "/v3/lease/timetolive" | "/v3/kv/lease/timetolive" => {
+            unary!("LeaseTimeToLiveRequest", "LeaseTimeToLiveResponse", lease_time_to_live)
+        }
+        "/v3/lease/leases" | "/v3/kv/lease/leases" => {
+            unary!("LeaseLeasesRequest", "LeaseLeasesResponse", lease_leases)
+        }
+        "/v3/cluster/member/list" => unary!("MemberListRequest", "MemberListResponse", member_list),
+        "/v3/maintenance/status" => unary!("StatusRequest", "StatusResponse", status),
+        "/v3/auth/authenticate" => unary!("AuthenticateRequest", "AuthenticateResponse", authenticate),
+        _ => Ok(text(StatusCode::NOT_FOUND, "Not Found\n")),
+    }
+}
+
+fn health(endpoint: &Endpoint) -> Response<Body> {
+    if endpoint.store.snapshot().is_ready() {
+        return ok(&json!({"health": "true", "reason": ""}));
+    }
+    let reason = "the first configuration has not come yet";
+    reply(StatusCode::SERVICE_UNAVAILABLE, &json!({"health": "false", "reason": reason}))
+}
+
+async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
+    body.map(|body| body.to_bytes()).map_err(|error| Refusal::BadBody(format!("request body: {error}")))
+}
+
+/// A client keeps a lease alive with one request and reads one object; it does not leave the stream open.
+async fn keep_alive(endpoint: &Endpoint, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    let message = json::decode("LeaseKeepAliveRequest", &body(request).await?)?;
+    let result = result("LeaseKeepAliveResponse", &endpoint.lease_keep_alive(message));
+    Ok(stream(tokio_stream::once(result)))
+}
+
+/// The answer starts when the first request is read and the store is ready; until then a bad request can still be
+/// refused with a status of its own.
+async fn watch(endpoint: &Arc<Endpoint>, body: Incoming) -> Result<Response<Body>, Refusal> {
+    let mut requests = watch_requests(body);
+    let first = requests.next().await.transpose()?;
+    endpoint.store.ready().await;
+    let requests = tokio_stream::iter(first.map(Ok)).chain(requests);
+    let responses = endpoint.watch(requests);
+    Ok(stream(responses.map(|response| match response {
+        Ok(response) => result("WatchResponse", &response),
+        Err(refusal) => refusal.stream_body(),
+    })))
+}
+
+/// The objects of a request body that stays open.
+fn watch_requests(mut body: Incoming) -> ReceiverStream<Result<WatchRequest, Refusal>> {
+    let (requests, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut objects = Objects::default();
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                () = requests.closed() => return,
+            };
+            let Some(Ok(frame)) = frame else { break };
+            objects.push(frame.data_ref().map_or(&[][..], |data| data));
+            while let Some(object) = objects.next() {
+                let request = object.and_then(|object| json::decode("WatchRequest", &object));
+                if requests.send(request).await.is_err() {
+                    return;
+                }
+            }
+        }
+        if let Some(refusal) = objects.end() {
+            let _ = requests.send(Err(refusal)).await;
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+fn result<M: Message>(name: &str, message: &M) -> Value {
+    json!({"result": json::encode(name, message)})
+}
+
+fn stream(objects: impl Stream<Item = Value> + Send + 'static) -> Response<Body> {
+    let chunks = objects.map(|object| Ok::<_, Infallible>(Frame::data(Bytes::from(format!("{object}\n")))));
+    with_type(StatusCode::OK, "application/json", Body::new(StreamBody::new(chunks)))
+}
+
+fn ok(body: &Value) -> Response<Body> {
+    reply(StatusCode::OK, body)
+}
+
+fn reply(status: StatusCode, body: &Value) -> Response<Body> {
+    with_type(status, "application/json", Body::new(Full::new(Bytes::from(body.to_string()))))
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Body> {
+    with_type(status, "text/plain; charset=utf-8", Body::new(Full::from(body)))
+}
+
+fn with_type(status: StatusCode, media_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
+    response
+}

@@ -1,0 +1,245 @@
+//! What a client sees as keys: the objects under the prefix, and a marker for each of APISIX's directories.
+//!
+//! In: a snapshot of the store, etcd keys and ranges. Out: key-value pairs in bytewise order. Never here: a marker in
+//! an event; APISIX would take it for a deletion of what it marks (contract section 2).
+//!
+//! Without its marker APISIX does not load a directory at start, and routes of it are missing until a timer runs
+//! (contract section 1). The value is no JSON on purpose: that is how the marker is told from an item.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+
+use crate::{
+    apisix::Key,
+    pb::mvccpb,
+    store::{KeyValue, Snapshot},
+};
+
+/// Every directory that any APISIX since 3.0 reads, sorted as keys are.
+const DIRECTORIES: [&str; 13] = [
+    "/consumer_groups/",
+    "/consumers/",
+    "/global_rules/",
+    "/plugin_configs/",
+    "/plugin_metadata/",
+    "/plugins/",
+    "/protos/",
+    "/routes/",
+    "/secrets/",
+    "/services/",
+    "/ssls/",
+    "/stream_routes/",
+    "/upstreams/",
+];
+
+/// The value of a marker.
+pub(super) const MARKER: &[u8] = b"init_dir";
+
+/// A range of etcd keys, as every request gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Interval {
+    from: Bytes,
+    to: End,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum End {
+    /// Only the key itself.
+    Single,
+    /// All keys from there on.
+    Open,
+    /// The keys before this one.
+    Before(Bytes),
+}
+
+impl Interval {
+    /// Without an end it is one key; with the end `\0` it is all that follows.
+    pub(super) fn new(key: Bytes, range_end: Bytes) -> Self {
+        let to = match range_end.as_ref() {
+            [] => End::Single,
+            [0] => End::Open,
+            _ => End::Before(range_end),
+        };
+        Self { from: key, to }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(&self.to, End::Before(end) if *end <= self.from)
+    }
+
+    pub(super) fn contains(&self, key: &[u8]) -> bool {
+        key >= self.from.as_ref() && !self.is_past(key)
+    }
+
+    /// Whether this key and all after it are beyond the end.
+    fn is_past(&self, key: &[u8]) -> bool {
+        match &self.to {
+            End::Single => key > self.from.as_ref(),
+            End::Open => false,
+            End::Before(end) => key >= end.as_ref(),
+        }
+    }
+}
+
+/// The prefix, and how keys are made with it.
+#[derive(Debug, Clone)]
+pub(super) struct Keyspace {
+    prefix: String,
+}
+
+impl Keyspace {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.trim_end_matches('/').to_owned() }
+    }
+
+    pub(super) fn key(&self, key: &Key) -> Bytes {
+        self.join(key.as_str())
+    }
+
+    fn join(&self, key: &str) -> Bytes {
+        [self.prefix.as_bytes(), key.as_bytes()].concat().into()
+    }
+
+    /// The key without the prefix, if it has it.
+    pub(super) fn strip<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
+        key.strip_prefix(self.prefix.as_bytes())
+    }
+
+    pub(super) fn pair(&self, key: &Key, kv: &KeyValue) -> mvccpb::KeyValue {
+        mvccpb::KeyValue {
+            key: self.key(key),
+            create_revision: kv.create_revision,
+            mod_revision: kv.mod_revision,
+            version: kv.version,
+            value: kv.value.clone(),
+            lease: 0,
+        }
+    }
+
+    /// The keys of a range with their values, sorted bytewise.
+    pub(super) fn pairs(&self, snapshot: &Snapshot, interval: &Interval) -> Vec<mvccpb::KeyValue> {
+        if interval.is_empty() {
+            return Vec::new();
+        }
+        let lowest = self.lowest(interval);
+        let objects = snapshot
+            .objects_from(&lowest)
+            .map(|(key, kv)| self.pair(key, kv))
+            .skip_while(|pair| pair.key < interval.from)
+            .take_while(|pair| !interval.is_past(&pair.key));
+        let markers = DIRECTORIES
+            .iter()
+            .map(|directory| self.marker(snapshot, directory))
+            .filter(|pair| interval.contains(&pair.key));
+        merge(objects, markers)
+    }
+
+    /// A store key at or before the first one of a range. The range's start need not be text, keys are.
+    fn lowest(&self, interval: &Interval) -> String {
+        let start = self.strip(&interval.from).unwrap_or_default();
+        start.utf8_chunks().next().map_or("", |chunk| chunk.valid()).to_owned()
+    }
+
+    /// A marker is as old as the store, and never changes.
+    fn marker(&self, snapshot: &Snapshot, directory: &str) -> mvccpb::KeyValue {
+        mvccpb::KeyValue {
+            key: self.join(directory),
+            create_revision: snapshot.first_revision(),
+            mod_revision: snapshot.first_revision(),
+            version: 1,
+            value: Bytes::from_static(MARKER),
+            lease: 0,
+        }
+    }
+
+    /// Whether APISIX itself writes this key at start or later: its markers, the id counter of its Admin API, and
+    /// what data planes tell about themselves.
+    pub(super) fn is_apisix_housekeeping(&self, key: &[u8], value: &[u8]) -> bool {
+        match self.strip(key) {
+            Some(b"/gen_id") => true,
+            Some(rest) if rest.starts_with(b"/data_plane/") => true,
+            Some(_) => value == MARKER,
+            None => false,
+        }
+    }
+
+    /// Whether this is `<prefix>/`, which APISIX reads only for the revision to watch from.
+    pub(super) fn is_root(&self, interval: &Interval) -> bool {
+        interval.to == End::Single && self.strip(&interval.from) == Some(b"/")
+    }
+}
+
+/// Two sorted sequences as one. A marker's key is in no object's way: an id is never empty.
+fn merge(
+    objects: impl Iterator<Item = mvccpb::KeyValue>,
+    markers: impl Iterator<Item = mvccpb::KeyValue>,
+) -> Vec<mvccpb::KeyValue> {
+    let (mut objects, mut markers) = (objects.peekable(), markers.peekable());
+    let mut merged = Vec::new();
+    loop {
+        let next = match (objects.peek(), markers.peek()) {
+            (Some(object), Some(marker)) => match object.key.cmp(&marker.key) {
+                Ordering::Less => objects.next(),
+                _ => markers.next(),
+            },
+            (Some(_), None) => objects.next(),
+            (None, _) => markers.next(),
+        };
+        match next {
+            Some(pair) => merged.push(pair),
+            None => return merged,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        apisix::Directory,
+        store::{Options, Store},
+        translate::Delta,
+    };
+
+    fn keys(from: &'static [u8], to: &'static [u8]) -> Vec<String> {
+        let store = Store::new(Options::default());
+        let object = |directory, id| (Key::new(directory, id), Bytes::from_static(b"{}"));
+        let puts = vec![
+            object(Directory::Routes, "a"),
+            object(Directory::Routes, "b"),
+            object(Directory::Upstreams, "u"),
+        ];
+        store.commit(&Delta { puts, deletes: vec![] });
+        let interval = Interval::new(Bytes::from_static(from), Bytes::from_static(to));
+        let pairs = Keyspace::new("/apisix").pairs(&store.snapshot(), &interval);
+        pairs.into_iter().map(|pair| String::from_utf8(pair.key.to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_marker_opens_its_directory() {
+        assert_eq!(
+            keys(b"/apisix/routes", b"/apisix/routet"),
+            ["/apisix/routes/", "/apisix/routes/a", "/apisix/routes/b"]
+        );
+    }
+
+    #[test]
+    fn the_whole_prefix_is_sorted_bytewise() {
+        let all = keys(b"/apisix", b"/apisiy");
+        assert_eq!(all.len(), 16);
+        assert!(all.is_sorted());
+        assert_eq!(keys(b"\0", b"\0"), all);
+    }
+
+    #[test]
+    fn bounds_are_bytes_wherever_they_lie() {
+        assert_eq!(keys(b"/apisix/routes/a", b""), ["/apisix/routes/a"]);
+        assert_eq!(keys(b"/apisix/routes/a\0", b"/apisix/routes/b\0"), ["/apisix/routes/b"]);
+        assert_eq!(keys(b"/apisix/routes/a\xff", b"/apisix/routes/\xff"), ["/apisix/routes/b"]);
+        assert_eq!(keys(b"/apisix/upstreams/u", b"\0"), ["/apisix/upstreams/u"]);
+        assert!(keys(b"/apisiy", b"\0").is_empty());
+        assert!(keys(b"/api", b"/apisix").is_empty());
+        assert!(keys(b"/apisix/routes/b", b"/apisix/routes/a").is_empty());
+    }
+}

@@ -1,0 +1,107 @@
+//! Txn without writes: comparisons, and the reads that follow from them.
+//!
+//! In: a request that passed `validate`, and a snapshot. Out: the answer, all of it from that one snapshot. Never
+//! here: a write, not even in the branch that is not taken; a client must not depend on luck.
+
+use std::cmp::Ordering;
+
+use super::range;
+use crate::{
+    etcd::{
+        endpoint::header,
+        keyspace::{Interval, Keyspace},
+        status::Refusal,
+    },
+    pb::{
+        etcdserverpb::{
+            Compare, RequestOp, ResponseOp, TxnRequest, TxnResponse,
+            compare::{CompareResult, CompareTarget, TargetUnion},
+            request_op::Request,
+            response_op::Response,
+        },
+        mvccpb::KeyValue,
+    },
+    store::Snapshot,
+};
+
+pub(super) fn answer(
+    keyspace: &Keyspace,
+    snapshot: &Snapshot,
+    request: TxnRequest,
+) -> Result<TxnResponse, Refusal> {
+    if has_writes(&request) {
+        return Err(Refusal::PermissionDenied);
+    }
+    let succeeded = request.compare.iter().all(|compare| holds(keyspace, snapshot, compare));
+    let branch = if succeeded { request.success } else { request.failure };
+    let responses = branch
+        .into_iter()
+        .map(|operation| perform(keyspace, snapshot, operation))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(TxnResponse { header: Some(header(snapshot.revision())), succeeded, responses })
+}
+
+fn has_writes(request: &TxnRequest) -> bool {
+    request.success.iter().chain(&request.failure).any(|operation| match &operation.request {
+        Some(Request::RequestRange(_)) | None => false,
+        Some(Request::RequestTxn(inner)) => has_writes(inner),
+        Some(Request::RequestPut(_) | Request::RequestDeleteRange(_)) => true,
+    })
+}
+
+fn perform(keyspace: &Keyspace, snapshot: &Snapshot, operation: RequestOp) -> Result<ResponseOp, Refusal> {
+    let response = match operation.request {
+        Some(Request::RequestRange(request)) => {
+            Response::ResponseRange(range::answer(keyspace, snapshot, request)?)
+        }
+        Some(Request::RequestTxn(request)) => Response::ResponseTxn(answer(keyspace, snapshot, request)?),
+        _ => return Err(Refusal::PermissionDenied),
+    };
+    Ok(ResponseOp { response: Some(response) })
+}
+
+/// Every key of the range must pass. A key that is not there has zeros to compare, but no value.
+fn holds(keyspace: &Keyspace, snapshot: &Snapshot, compare: &Compare) -> bool {
+    let interval = Interval::new(compare.key.clone(), compare.range_end.clone());
+    let found = keyspace.pairs(snapshot, &interval);
+    if found.is_empty() {
+        return compare.target() != CompareTarget::Value && passes(compare, &KeyValue::default());
+    }
+    found.iter().all(|kv| passes(compare, kv))
+}
+
+fn passes(compare: &Compare, kv: &KeyValue) -> bool {
+    let number = |wanted: fn(&TargetUnion) -> Option<i64>| compare.target_union.as_ref().and_then(wanted);
+    let order = match compare.target() {
+        CompareTarget::Version => kv.version.cmp(&number(version).unwrap_or_default()),
+        CompareTarget::Create => kv.create_revision.cmp(&number(create_revision).unwrap_or_default()),
+        CompareTarget::Mod => kv.mod_revision.cmp(&number(mod_revision).unwrap_or_default()),
+        CompareTarget::Lease => kv.lease.cmp(&number(lease).unwrap_or_default()),
+        CompareTarget::Value => match &compare.target_union {
+            Some(TargetUnion::Value(wanted)) => kv.value.cmp(wanted),
+            _ => kv.value.as_ref().cmp(&[]),
+        },
+    };
+    match compare.result() {
+        CompareResult::Equal => order == Ordering::Equal,
+        CompareResult::NotEqual => order != Ordering::Equal,
+        CompareResult::Greater => order == Ordering::Greater,
+        CompareResult::Less => order == Ordering::Less,
+    }
+}
+
+fn version(union: &TargetUnion) -> Option<i64> {
+    if let TargetUnion::Version(number) = union { Some(*number) } else { None }
+}
+
+fn create_revision(union: &TargetUnion) -> Option<i64> {
+    if let TargetUnion::CreateRevision(number) = union { Some(*number) } else { None }
+}
+
+fn mod_revision(union: &TargetUnion) -> Option<i64> {
+    if let TargetUnion::ModRevision(number) = union { Some(*number) } else { None }
+}
+
+fn lease(union: &TargetUnion) -> Option<i64> {
+    if let TargetUnion::Lease(number) = union { Some(*number) } else { None }
+}

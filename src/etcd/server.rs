@@ -1,0 +1,147 @@
+//! The connections: accepts them, tells gRPC from JSON by the path, and ends them.
+//!
+//! In: a listener. Out: every request handed to its service. Never here: the meaning of a request.
+//!
+//! No timer closes a connection: APISIX keeps idle ones for a minute and counts a dead one as a failed endpoint
+//! (contract section 1); how many there can be is bounded.
+
+use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    task::JoinSet,
+};
+use tonic::{Status, body::Body, codegen::Service};
+
+use super::{
+    Listener, Options,
+    endpoint::{Endpoint, Shared},
+    gateway,
+};
+use crate::{
+    error::Error,
+    pb::etcdserverpb::{
+        auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+        lease_server::LeaseServer, maintenance_server::MaintenanceServer, watch_server::WatchServer,
+    },
+    store::Store,
+};
+
+/// The pause after a connection could not be accepted, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers on the listener until `shutdown`, then closes all connections: a plain close is what APISIX takes
+/// quietest for the end of a watch.
+pub async fn serve(
+    listener: Listener,
+    store: Arc<Store>,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let acceptor = Acceptor::new(listener)
+        .map_err(|source| Error::System { what: "handing the etcd listener to the runtime", source })?;
+    let endpoint = Arc::new(Endpoint::new(store, options));
+    tracing::info!(prefix = endpoint.options.prefix, "etcd endpoint is up");
+    tokio::select! {
+        () = accept_all(&acceptor, &endpoint) => {}
+        () = shutdown => {}
+    }
+    tracing::info!("etcd endpoint is down");
+    Ok(())
+}
+
+enum Acceptor {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Acceptor {
+    fn new(listener: Listener) -> io::Result<Self> {
+        match listener {
+            Listener::Tcp(listener) => TcpListener::from_std(listener).map(Self::Tcp),
+            Listener::Unix(listener) => UnixListener::from_std(listener).map(Self::Unix),
+        }
+    }
+
+    /// The next connection.
+    async fn accept(&self) -> io::Result<Box<dyn Connection>> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Each chunk leaves at once; a connection that is already gone shows at its first read.
+                let _ = stream.set_nodelay(true);
+                Ok(Box::new(stream))
+            }
+            Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// A connection of either kind.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// Runs until dropped, and with it all connections.
+async fn accept_all(acceptor: &Acceptor, endpoint: &Arc<Endpoint>) {
+    let mut connections = JoinSet::new();
+    let mut refused = false;
+    loop {
+        let room = connections.len() < endpoint.options.max_connections;
+        let accepted = tokio::select! {
+            accepted = acceptor.accept(), if room => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok(stream) => {
+                connections.spawn(connection(stream, endpoint.clone()));
+                refused = false;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut refused, true) {
+                    tracing::warn!(%error, "etcd endpoint cannot accept connections");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: Box<dyn Connection>, endpoint: Arc<Endpoint>) {
+    let service = hyper::service::service_fn(|request| {
+        let endpoint = endpoint.clone();
+        async move { Ok::<_, Infallible>(route(endpoint, request).await) }
+    });
+    let served = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+    if let Err(error) = served {
+        tracing::debug!(error, "etcd connection ended");
+    }
+}
+
+async fn route(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Response<Body> {
+    let Some(service) = request.uri().path().strip_prefix("/etcdserverpb.").and_then(|p| p.split('/').next())
+    else {
+        return gateway::answer(endpoint, request).await;
+    };
+    let endpoint = Shared(endpoint);
+    let Ok(response) = match service {
+        "KV" => KvServer::new(endpoint).call(request).await,
+        "Watch" => WatchServer::new(endpoint).call(request).await,
+        "Lease" => LeaseServer::new(endpoint).call(request).await,
+        "Cluster" => ClusterServer::new(endpoint).call(request).await,
+        "Maintenance" => MaintenanceServer::new(endpoint).call(request).await,
+        "Auth" => AuthServer::new(endpoint).call(request).await,
+        _ => {
+            let text = format!("unknown service etcdserverpb.{service}");
+            Ok::<_, Infallible>(Status::unimplemented(text).into_http())
+        }
+    };
+    response
+}

@@ -1,0 +1,195 @@
+//! The watch machine on plain values.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    apisix::{Directory, Key},
+    pb::etcdserverpb::{WatchCancelRequest, WatchProgressRequest},
+    store::{Options, Store},
+    translate::Delta,
+};
+
+fn store() -> Store {
+    let store = Store::with_clock(Options { max_commits: 3, after: 98, ..Options::default() }, || 0);
+    store.commit(&Delta::default());
+    store
+}
+
+fn put(store: &Store, id: &str, value: &'static str) -> Revision {
+    let puts = vec![(Key::new(Directory::Routes, id), Bytes::from_static(value.as_bytes()))];
+    store.commit(&Delta { puts, deletes: vec![] }).unwrap().revision
+}
+
+fn delete(store: &Store, id: &str) -> Revision {
+    store.commit(&Delta { puts: vec![], deletes: vec![Key::new(Directory::Routes, id)] }).unwrap().revision
+}
+
+fn all() -> WatchCreateRequest {
+    WatchCreateRequest { key: "/apisix/".into(), range_end: "/apisix0".into(), ..Default::default() }
+}
+
+struct Client {
+    store: Store,
+    watches: Watches,
+}
+
+impl Client {
+    fn new() -> Self {
+        Self { store: store(), watches: Watches::new(Keyspace::new("/apisix")) }
+    }
+
+    fn ask(&mut self, union: RequestUnion) -> Vec<WatchResponse> {
+        let request = WatchRequest { request_union: Some(union) };
+        self.watches.request(request, &self.store.snapshot());
+        self.read()
+    }
+
+    fn create(&mut self, request: WatchCreateRequest) -> Vec<WatchResponse> {
+        self.ask(RequestUnion::CreateRequest(request))
+    }
+
+    fn cancel(&mut self, watch_id: i64) -> Vec<WatchResponse> {
+        self.ask(RequestUnion::CancelRequest(WatchCancelRequest { watch_id }))
+    }
+
+    fn read(&mut self) -> Vec<WatchResponse> {
+        std::iter::from_fn(|| self.watches.next(&self.store.snapshot())).collect()
+    }
+}
+
+fn revisions(responses: &[WatchResponse]) -> Vec<Revision> {
+    responses.iter().map(|response| response.header.as_ref().unwrap().revision).collect()
+}
+
+#[test]
+fn a_watch_replays_each_commit_and_goes_on_live() {
+    let mut client = Client::new();
+    let (first, second) = (put(&client.store, "a", "1"), put(&client.store, "a", "2"));
+    let replies = client.create(WatchCreateRequest { start_revision: first, prev_kv: true, ..all() });
+    assert!(replies[0].created && replies[0].events.is_empty());
+    assert_eq!(revisions(&replies), [second, first, second]);
+    assert_eq!(replies[2].events[0].prev_kv.as_ref().unwrap().value, "1");
+
+    let third = delete(&client.store, "a");
+    let replies = client.read();
+    assert_eq!(revisions(&replies), [third]);
+    let event = &replies[0].events[0];
+    assert_eq!(event.r#type(), mvccpb::event::EventType::Delete);
+    assert_eq!(event.prev_kv.as_ref().unwrap().value, "2");
+    let gone = mvccpb::KeyValue { key: "/apisix/routes/a".into(), mod_revision: third, ..Default::default() };
+    assert_eq!(event.kv.as_ref(), Some(&gone));
+    assert!(client.read().is_empty());
+}
+
+#[test]
+fn a_start_before_history_is_told_where_it_can_go_on() {
+    let mut client = Client::new();
+    let first = client.store.snapshot().revision();
+    for id in ["a", "b", "c", "d"] {
+        put(&client.store, id, "1");
+    }
+    for start_revision in [-5, first] {
+        let replies = client.create(WatchCreateRequest { start_revision, ..all() });
+        assert!(replies[0].created && !replies[0].canceled);
+        assert!(replies[1].canceled && replies[1].compact_revision > first);
+        assert_eq!(replies.len(), 2);
+    }
+    let start_revision = client.store.snapshot().oldest_revision();
+    let replies = client.create(WatchCreateRequest { start_revision, ..all() });
+    assert_eq!(replies.iter().filter(|reply| !reply.events.is_empty()).count(), 3);
+}
+
+#[test]
+fn a_watch_that_falls_behind_is_cancelled_with_a_revision_it_can_watch() {
+    let mut client = Client::new();
+    client.create(all());
+    for id in ["a", "b", "c", "d"] {
+        put(&client.store, id, "1");
+    }
+    let replies = client.read();
+    let [cancelled] = &replies[..] else { panic!("{replies:?}") };
+    assert!(cancelled.canceled);
+    let again = client.create(WatchCreateRequest { start_revision: cancelled.compact_revision, ..all() });
+    assert!(again.iter().all(|reply| !reply.canceled));
+}
+
+#[test]
+fn a_start_in_the_future_means_a_former_life_was_ahead() {
+    let mut client = Client::new();
+    let now = put(&client.store, "a", "1");
+    let replies = client.create(WatchCreateRequest { start_revision: now + 2, ..all() });
+    assert!(replies[0].created && replies[1].canceled);
+    assert_eq!(replies[1].compact_revision, now);
+
+    let replies = client.create(WatchCreateRequest { start_revision: now + 1, ..all() });
+    assert_eq!(replies.len(), 1);
+    let next = put(&client.store, "a", "2");
+    assert_eq!(revisions(&client.read()), [next]);
+}
+
+#[test]
+fn ids_are_chosen_by_the_client_or_counted() {
+    let mut client = Client::new();
+    let id = |replies: Vec<WatchResponse>| replies[0].watch_id;
+    assert_eq!(id(client.create(WatchCreateRequest { watch_id: 1, ..all() })), 1);
+    assert_eq!(id(client.create(all())), 0);
+    assert_eq!(id(client.create(all())), 2);
+    let refused = client.create(WatchCreateRequest { watch_id: 1, ..all() });
+    assert!(refused[0].created && refused[0].canceled && refused[0].watch_id == NO_WATCH);
+    assert!(refused[0].cancel_reason.contains("duplicate watch ID"));
+    let empty = client.create(WatchCreateRequest { range_end: "/a".into(), ..all() });
+    assert!(empty[0].canceled && empty[0].cancel_reason.contains("range is empty"));
+}
+
+#[test]
+fn cancelling_ends_one_watch_once() {
+    let mut client = Client::new();
+    client.create(all());
+    client.create(all());
+    let replies = client.cancel(0);
+    assert!(replies.len() == 1 && replies[0].canceled && replies[0].compact_revision == 0);
+    assert!(client.cancel(0).is_empty());
+    put(&client.store, "a", "1");
+    assert_eq!(client.read().iter().map(|reply| reply.watch_id).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn filters_and_ranges_leave_out_what_is_not_asked_for() {
+    let mut client = Client::new();
+    client.create(WatchCreateRequest { filters: vec![FilterType::Noput as i32], ..all() });
+    client.create(WatchCreateRequest { filters: vec![FilterType::Nodelete as i32, 77], ..all() });
+    client.create(WatchCreateRequest { key: "/apisix/routes/b".into(), ..Default::default() });
+    put(&client.store, "a", "1");
+    assert_eq!(client.read().iter().map(|reply| reply.watch_id).collect::<Vec<_>>(), [1]);
+    delete(&client.store, "a");
+    assert_eq!(client.read().iter().map(|reply| reply.watch_id).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn progress_comes_when_asked_for_and_after_all_events() {
+    let mut client = Client::new();
+    client.create(all());
+    let now = put(&client.store, "a", "1");
+    let replies = client.ask(RequestUnion::ProgressRequest(WatchProgressRequest {}));
+    assert_eq!(revisions(&replies), [now, now]);
+    assert_eq!(replies.iter().map(|reply| reply.watch_id).collect::<Vec<_>>(), [0, NO_WATCH]);
+    client.watches.interval_passed();
+    client.watches.interval_passed();
+    assert!(client.read().is_empty(), "nobody asked for notices");
+}
+
+#[test]
+fn a_quiet_watch_is_told_the_revision_if_it_wants_to_know() {
+    let mut client = Client::new();
+    client.create(WatchCreateRequest { progress_notify: true, ..all() });
+    client.watches.interval_passed();
+    assert!(client.read().is_empty());
+    client.watches.interval_passed();
+    let replies = client.read();
+    assert!(replies.len() == 1 && replies[0].events.is_empty() && replies[0].watch_id == 0);
+
+    let now = put(&client.store, "a", "1");
+    client.watches.interval_passed();
+    assert_eq!(revisions(&client.read()), [now]);
+}
