@@ -4,8 +4,103 @@
 //! update, the [`Change`]s in it. ACK or NACK is decided here, from each resource on its own ([`validate`]). Never
 //! here: what a resource means to APISIX.
 
+mod ads;
+pub mod backoff;
+pub mod cache;
+pub mod file;
+pub mod node;
 mod resource;
 mod snapshot;
+mod status;
+pub mod stream;
+mod transport;
+pub mod validate;
 
+use std::time::Duration;
+
+pub use ads::Ads;
+pub use file::FileSource;
 pub use resource::{Resource, ResourceType};
 pub use snapshot::{Change, Snapshot};
+pub use status::{SourceStatus, State as SourceState, TypeStatus};
+
+use crate::error::Error;
+
+/// What the next stage acts on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    /// What is different in the snapshot, sorted, each resource once.
+    pub changes: Vec<Change>,
+    /// Whether the first configuration is whole, or was waited for long enough. Once true it stays so.
+    pub complete: bool,
+}
+
+/// The settings of a source.
+#[derive(Debug, Clone)]
+pub struct SourceOptions {
+    /// Who this client says it is.
+    pub node: node::NodeConfig,
+    /// How long a resource that is referred to may take before it counts as absent; zero waits for ever.
+    pub initial_fetch_timeout: Duration,
+    /// The largest response; zero is no limit.
+    pub max_response_bytes: usize,
+    /// The waits between tries to connect.
+    pub backoff: backoff::BackoffOptions,
+    /// How often files are looked at.
+    pub poll_interval: Duration,
+}
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        Self {
+            node: node::NodeConfig::default(),
+            initial_fetch_timeout: Duration::from_secs(15),
+            max_response_bytes: 0,
+            backoff: backoff::BackoffOptions::default(),
+            poll_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Where resources come from.
+pub enum Source {
+    /// A control plane.
+    Ads(Box<Ads>),
+    /// Files.
+    File(Box<FileSource>),
+}
+
+impl Source {
+    /// A source by its URI: `grpc://host:port` or `file:///path`. Nothing is opened before [`Source::next`].
+    pub fn new(uri: &str, options: SourceOptions) -> Result<Self, Error> {
+        match uri.strip_prefix("file://") {
+            Some(path) => Ok(Self::File(Box::new(FileSource::new(uri, path, &options)?))),
+            None => Ok(Self::Ads(Box::new(Ads::new(uri, &options)?))),
+        }
+    }
+
+    /// The next update that changes something or makes the first configuration complete; may be dropped and called
+    /// again without loss.
+    pub async fn next(&mut self) -> Update {
+        match self {
+            Self::Ads(ads) => ads.next().await,
+            Self::File(file) => file.next().await,
+        }
+    }
+
+    /// The resources in force.
+    pub fn snapshot(&self) -> &Snapshot {
+        match self {
+            Self::Ads(ads) => ads.snapshot(),
+            Self::File(file) => file.snapshot(),
+        }
+    }
+
+    /// A handle on the state, for any thread.
+    pub fn status(&self) -> SourceStatus {
+        match self {
+            Self::Ads(ads) => ads.status(),
+            Self::File(file) => file.status(),
+        }
+    }
+}

@@ -40,6 +40,20 @@ impl ResourceType {
         Self::ALL.into_iter().find(|t| t.type_url() == url)
     }
 
+    /// The type that resources of this type refer to by name: RDS below LDS, EDS below CDS.
+    pub const fn child(self) -> Option<Self> {
+        match self {
+            Self::Cluster => Some(Self::ClusterLoadAssignment),
+            Self::Listener => Some(Self::RouteConfiguration),
+            Self::ClusterLoadAssignment | Self::RouteConfiguration => None,
+        }
+    }
+
+    /// Whether a state-of-the-world response lists every resource there is, so that absence means removal.
+    pub const fn is_complete(self) -> bool {
+        self.child().is_some()
+    }
+
     /// Envoy's short name: `cluster`, `endpoint`, `listener`, `route`.
     pub const fn noun(self) -> &'static str {
         match self {
@@ -68,6 +82,11 @@ pub struct Resource {
 impl Resource {
     /// Keeps a copy of `message`, so that the response it came in can be freed.
     pub fn new(name: &str, message: &[u8]) -> Self {
-        Self { name: name.into(), hash: xxh3_64(message), bytes: Bytes::copy_from_slice(message) }
+        Self { name: name.into(), hash: Self::hash_of(message), bytes: Bytes::copy_from_slice(message) }
+    }
+
+    /// The hash a resource with this encoded message has.
+    pub fn hash_of(message: &[u8]) -> u64 {
+        xxh3_64(message)
     }
 }

@@ -1,0 +1,275 @@
+//! The ADS source: keeps a stream to the control plane, for ever, and the cache in step with it.
+//!
+//! In: the connection's responses and its end. Out: [`Update`]s. What was accepted stays in force however long the
+//! control plane is away (3.2 point 26). Never here: protocol rules ([`stream`](super::stream)) or sockets
+//! ([`transport`](super::transport)).
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+use tonic::{Code, Status};
+use tracing::{debug, info, warn};
+
+use super::{
+    Change, ResourceType, Snapshot, SourceOptions, SourceStatus, Update,
+    backoff::Backoff,
+    cache::{Cache, Rejected},
+    status::{self, MAX_PENDING_NAMES, TypeStatus},
+    stream::{Answered, Stream},
+    transport::{Connection, Target},
+};
+use crate::{
+    error::Error,
+    pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
+};
+
+/// How long a control plane may take for its first answer before somebody should know.
+const FIRST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Responses taken in one update while they are there already.
+const MAX_BURST: usize = 256;
+
+/// Rejected resources logged one by one; the status holds all.
+const MAX_LOGGED: usize = 20;
+
+/// An ADS client of one control plane.
+pub struct Ads {
+    uri: String,
+    target: Target,
+    stream: Stream,
+    cache: Cache,
+    backoff: Backoff,
+    link: Link,
+    /// When to complain that nothing has come on this stream.
+    mute_at: Option<Instant>,
+    complete: bool,
+    last_error: Option<String>,
+    logged: [Vec<Rejected>; ResourceType::ALL.len()],
+    status: SourceStatus,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<Connection, Status>> + Send>>;
+
+/// Where the connection stands. All of it is kept here, so that dropping [`Ads::next`] half-way loses nothing.
+enum Link {
+    Waiting(Instant),
+    Opening(Opening),
+    Open(Box<Connection>),
+}
+
+enum Event {
+    TimeToConnect,
+    Opened(Box<Connection>),
+    Response(DiscoveryResponse),
+    Lost(Status),
+    Timer,
+}
+
+impl Link {
+    async fn next(&mut self) -> Event {
+        match self {
+            Self::Waiting(until) => {
+                sleep_until(*until).await;
+                Event::TimeToConnect
+            }
+            Self::Opening(opening) => match opening.await {
+                Ok(connection) => Event::Opened(Box::new(connection)),
+                Err(status) => Event::Lost(status),
+            },
+            Self::Open(connection) => match connection.next().await {
+                Ok(response) => Event::Response(response),
+                Err(status) => Event::Lost(status),
+            },
+        }
+    }
+}
+
+impl Ads {
+    /// A client of `grpc://host:port`; it connects when [`Ads::next`] is awaited.
+    pub fn new(uri: &str, options: &SourceOptions) -> Result<Self, Error> {
+        Ok(Self {
+            uri: uri.to_owned(),
+            target: Target::new(uri, options.max_response_bytes)?,
+            stream: Stream::new(options.node.node()),
+            cache: Cache::new(options.initial_fetch_timeout),
+            backoff: Backoff::new(options.backoff),
+            link: Link::Waiting(Instant::now()),
+            mute_at: None,
+            complete: false,
+            last_error: None,
+            logged: Default::default(),
+            status: SourceStatus::new(uri),
+        })
+    }
+
+    /// The resources in force.
+    pub fn snapshot(&self) -> &Snapshot {
+        self.cache.snapshot()
+    }
+
+    /// A handle on the state.
+    pub fn status(&self) -> SourceStatus {
+        self.status.clone()
+    }
+
+    /// The next update that changes something, or makes the first configuration complete.
+    ///
+    /// May be dropped and called again. Responses that are there already are taken together, each answered.
+    pub async fn next(&mut self) -> Update {
+        loop {
+            let event = self.wait().await;
+            let mut changes = self.handle(event);
+            if !changes.is_empty() {
+                self.take_burst(&mut changes).await;
+            }
+            let complete_before = self.complete;
+            self.complete |= self.cache.complete(Instant::now().into_std());
+            if !changes.is_empty() || self.complete != complete_before {
+                changes.sort();
+                changes.dedup();
+                return Update { changes, complete: self.complete };
+            }
+        }
+    }
+
+    async fn take_burst(&mut self, changes: &mut Vec<Change>) {
+        for _ in 0..MAX_BURST {
+            let event = tokio::select! {
+                biased;
+                event = self.wait() => event,
+                () = std::future::ready(()) => return,
+            };
+            changes.extend(self.handle(event));
+        }
+    }
+
+    async fn wait(&mut self) -> Event {
+        let overdue = self.cache.next_overdue().map(Instant::from_std);
+        match overdue.into_iter().chain(self.mute_at).min() {
+            None => self.link.next().await,
+            Some(timer) => tokio::select! {
+                event = self.link.next() => event,
+                () = sleep_until(timer) => Event::Timer,
+            },
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Vec<Change> {
+        match event {
+            Event::TimeToConnect => self.connect(),
+            Event::Opened(connection) => self.link = Link::Open(connection),
+            Event::Response(response) => return self.receive(&response),
+            Event::Lost(status) => self.lost(&status),
+            Event::Timer => self.complain(),
+        }
+        Vec::new()
+    }
+
+    fn connect(&mut self) {
+        let first = self.stream.open(&self.cache);
+        self.link = Link::Opening(Box::pin(self.target.clone().open(first)));
+        self.mute_at = Some(Instant::now() + FIRST_RESPONSE_TIMEOUT);
+    }
+
+    fn receive(&mut self, response: &DiscoveryResponse) -> Vec<Change> {
+        if self.mute_at.take().is_some() {
+            info!("xds: {} answers", self.uri);
+            self.last_error = None;
+            self.status.connected();
+        }
+        let received = self.stream.receive(response, &mut self.cache, Instant::now().into_std());
+        self.send(received.requests);
+        match received.answered {
+            Some(answered) => self.note(answered),
+            None => debug!("xds: a response of type {:?} that nobody asked for", response.type_url),
+        }
+        received.changes
+    }
+
+    fn send(&self, requests: Vec<DiscoveryRequest>) {
+        if let Link::Open(connection) = &self.link {
+            connection.send(requests);
+        }
+    }
+
+    fn note(&mut self, answered: Answered) {
+        let Answered { kind, version, rejected } = answered;
+        let accepted = rejected.is_empty().then(status::now);
+        if accepted.is_some() {
+            self.backoff.reset();
+            debug!("xds: {} version {version:?} accepted", kind.noun());
+        }
+        if rejected != self.logged[kind as usize] {
+            log_rejected(kind, &version, &rejected);
+            self.logged[kind as usize] = rejected;
+        }
+        self.note_type(kind, accepted);
+        // The children that it refers to may have come into question, or gone.
+        if let Some(child) = kind.child() {
+            self.note_type(child, None);
+        }
+    }
+
+    fn note_type(&self, kind: ResourceType, accepted: Option<u64>) {
+        let pending = self.cache.pending(kind);
+        self.status.set(
+            kind,
+            TypeStatus {
+                version: self.stream.version(kind).to_owned(),
+                resources: self.cache.snapshot().len(kind),
+                accepted,
+                rejected: self.cache.rejected(kind).collect(),
+                pending: pending.len(),
+                pending_names: pending.take(MAX_PENDING_NAMES).map(|n| n.to_string()).collect(),
+            },
+        );
+    }
+
+    fn lost(&mut self, status: &Status) {
+        self.mute_at = None;
+        // Credentials do not get better in a second, and a server that refuses them should not be hammered.
+        let wait = match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => self.backoff.next_slow_wait(),
+            _ => self.backoff.next_wait(),
+        };
+        self.link = Link::Waiting(Instant::now() + wait);
+        let error = self.target.describe(status);
+        self.status.disconnected(&error);
+        if self.last_error.as_ref() == Some(&error) {
+            debug!("xds: {}: {error}; again in {wait:?}", self.uri);
+        } else {
+            warn!("xds: {}: {error}; what was accepted stays in force, trying again", self.uri);
+            self.last_error = Some(error);
+        }
+    }
+
+    fn complain(&mut self) {
+        let now = Instant::now();
+        if self.mute_at.is_some_and(|at| at <= now) {
+            self.mute_at = None;
+            let seconds = FIRST_RESPONSE_TIMEOUT.as_secs();
+            let error = format!("no first response after {seconds} s from {}", self.uri);
+            warn!("xds: {error}; still waiting");
+            self.status.trouble(&error);
+        }
+        for Change { kind, name } in self.cache.take_overdue(now.into_std()) {
+            warn!("xds: {} {name:?} is referred to and has not come", kind.noun());
+        }
+    }
+}
+
+fn log_rejected(kind: ResourceType, version: &str, rejected: &[Rejected]) {
+    if rejected.is_empty() {
+        info!("xds: {} version {version:?} is accepted whole again", kind.noun());
+    }
+    for Rejected { name, error } in rejected.iter().take(MAX_LOGGED) {
+        warn!("xds: {} {name:?}: {error}; its last good state stays in force", kind.noun());
+    }
+    if rejected.len() > MAX_LOGGED {
+        warn!(
+            "xds: {} more {} resources were rejected, see status",
+            rejected.len() - MAX_LOGGED,
+            kind.noun()
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! What operators ask of the source: is it connected, what came, what was refused, what is still missing.
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use parking_lot::Mutex;
+use serde::{Serialize, Serializer};
+
+use super::{ResourceType, cache::Rejected};
+
+/// Names listed per type; a mesh that has not come yet would list thousands.
+pub const MAX_PENDING_NAMES: usize = 100;
+
+/// The state of one resource type.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TypeStatus {
+    /// The last accepted version; control planes may leave it empty.
+    pub version: String,
+    /// How many resources are in force.
+    pub resources: usize,
+    /// When a response was last accepted whole, in seconds since 1970.
+    pub accepted: Option<u64>,
+    /// Resources that were refused and what they were before stays in force.
+    pub rejected: Vec<Rejected>,
+    /// How many names are referred to and have not come.
+    pub pending: usize,
+    /// The first of them.
+    pub pending_names: Vec<String>,
+}
+
+/// The state of the source.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct State {
+    /// As configured.
+    pub uri: String,
+    /// Whether the control plane answers, or the files can be read.
+    pub connected: bool,
+    /// Since when `connected` is what it is, in seconds since 1970.
+    pub since: u64,
+    /// What went wrong last; none when all is well.
+    pub last_error: Option<String>,
+    /// By Envoy's noun for the type.
+    pub types: BTreeMap<&'static str, TypeStatus>,
+}
+
+/// A handle on the state, for any thread. The lock is held to copy a few values.
+#[derive(Debug, Clone)]
+pub struct SourceStatus(Arc<Mutex<State>>);
+
+impl SourceStatus {
+    pub(super) fn new(uri: &str) -> Self {
+        let types = ResourceType::ALL.map(|kind| (kind.noun(), TypeStatus::default()));
+        Self(Arc::new(Mutex::new(State {
+            uri: uri.to_owned(),
+            since: now(),
+            types: types.into(),
+            ..State::default()
+        })))
+    }
+
+    /// A copy of the present state.
+    pub fn get(&self) -> State {
+        self.0.lock().clone()
+    }
+
+    pub(super) fn connected(&self) {
+        let mut state = self.0.lock();
+        state.last_error = None;
+        if !state.connected {
+            (state.connected, state.since) = (true, now());
+        }
+    }
+
+    pub(super) fn disconnected(&self, error: &str) {
+        let mut state = self.0.lock();
+        state.last_error = Some(error.to_owned());
+        if state.connected {
+            (state.connected, state.since) = (false, now());
+        }
+    }
+
+    pub(super) fn trouble(&self, error: &str) {
+        self.0.lock().last_error = Some(error.to_owned());
+    }
+
+    /// Replaces the state of a type but the time, which moves only when everything was accepted.
+    pub(super) fn set(&self, kind: ResourceType, status: TypeStatus) {
+        let mut state = self.0.lock();
+        let held = state.types.entry(kind.noun()).or_default();
+        let accepted = status.accepted.or(held.accepted);
+        *held = TypeStatus { accepted, ..status };
+    }
+}
+
+impl Serialize for SourceStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.get().serialize(serializer)
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
