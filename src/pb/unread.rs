@@ -109,7 +109,7 @@ fn walk_message(
         return;
     }
     let mut counts = [0usize; COUNTED];
-    for WireField { number, value } in wire::fields(bytes) {
+    for WireField { number, value, .. } in wire::fields(bytes) {
         let Ok(at) = message.fields.binary_search_by_key(&number, |f| f.number) else {
             found(path, Finding::UnknownField(number));
             continue;
@@ -193,10 +193,13 @@ mod tests {
             "virtualHosts": [{"name": "a", "domains": ["*"]}, {"name": "b", "domains": ["b"], "routes": [
                 {"match": {"prefix": "/"}, "route": {"cluster": "c", "hashPolicy": [{}, {}]}}]}],
         }));
-        assert_eq!(found, [
-            "virtual_hosts[1].routes[0].route.hash_policy[0]: Field(Traffic)",
-            "virtual_hosts[1].routes[0].route.hash_policy[1]: Field(Traffic)",
-        ]);
+        assert_eq!(
+            found,
+            [
+                "virtual_hosts[1].routes[0].route.hash_policy[0]: Field(Traffic)",
+                "virtual_hosts[1].routes[0].route.hash_policy[1]: Field(Traffic)",
+            ]
+        );
     }
 
     #[test]
@@ -217,8 +220,12 @@ mod tests {
         let at = "filters[0].typed_config.http_filters";
         let url = "type.googleapis.com/acme.Guard";
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found[0].starts_with(&format!("{at}[0].typed_config")) && found[0].contains("optional: false"));
-        assert!(found[1].starts_with(&format!("{at}[1].typed_config")) && found[1].contains("optional: true"));
+        assert!(
+            found[0].starts_with(&format!("{at}[0].typed_config")) && found[0].contains("optional: false")
+        );
+        assert!(
+            found[1].starts_with(&format!("{at}[1].typed_config")) && found[1].contains("optional: true")
+        );
         assert!(found.iter().all(|f| f.contains("acme.Guard")), "{url}: {found:?}");
     }
 

@@ -9,6 +9,8 @@ pub struct WireField<'a> {
     pub number: u32,
     /// What follows its tag.
     pub value: WireValue<'a>,
+    /// All of it, tag included.
+    pub raw: &'a [u8],
 }
 
 /// A value by its wire type.
@@ -29,6 +31,7 @@ pub fn fields(message: &[u8]) -> impl Iterator<Item = WireField<'_>> {
 }
 
 fn next_field<'a>(rest: &mut &'a [u8]) -> Option<WireField<'a>> {
+    let start = *rest;
     let tag = varint(rest)?;
     let number = u32::try_from(tag >> 3).ok().filter(|n| *n > 0)?;
     let value = match tag & 7 {
@@ -41,7 +44,7 @@ fn next_field<'a>(rest: &mut &'a [u8]) -> Option<WireField<'a>> {
         5 => take(rest, 4).map(|_| WireValue::Fixed)?,
         _ => return None,
     };
-    Some(WireField { number, value })
+    Some(WireField { number, value, raw: &start[..start.len() - rest.len()] })
 }
 
 fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
@@ -69,8 +72,9 @@ mod tests {
     #[test]
     fn fields_come_in_order() {
         let read: Vec<_> = fields(&[0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i']).collect();
-        assert_eq!(read[0], WireField { number: 1, value: WireValue::Varint(150) });
-        assert_eq!(read[1], WireField { number: 2, value: WireValue::Bytes(b"hi") });
+        assert_eq!((read[0].number, read[0].value), (1, WireValue::Varint(150)));
+        assert_eq!((read[1].number, read[1].value), (2, WireValue::Bytes(b"hi")));
+        assert_eq!(read[1].raw, [0x12, 0x02, b'h', b'i']);
     }
 
     #[test]
