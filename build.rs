@@ -87,11 +87,16 @@ fn unread_table(pool: &DescriptorPool) -> Result<String, std::fmt::Error> {
     let mut text = String::from("pub static MESSAGES: &[Message] = &[\n");
     for message in &messages {
         writeln!(text, "    Message {{ name: {:?}, fields: &[", message.full_name())?;
-        for field in message.fields() {
+        let mut fields: Vec<_> = message.fields().collect();
+        fields.sort_by_key(FieldDescriptor::number);
+        for field in fields {
             let kind = match (unread(&field), field.kind()) {
+                (Some(_), _) if is_extension_map(&field) => "Kind::AnyMap".to_owned(),
                 (Some(severity), _) => format!("Kind::Unread(Severity::{})", upper_camel(&severity)),
                 (None, _) if field.is_map() => "Kind::Leaf".to_owned(),
                 (None, Kind::Message(m)) if m.full_name() == "google.protobuf.Any" => "Kind::Any".to_owned(),
+                // Read for its presence alone: nothing in it can be told apart.
+                (None, Kind::Message(m)) if m.full_name() == "apisix_mesh.Unread" => "Kind::Leaf".to_owned(),
                 (None, Kind::Message(m)) => {
                     let at = index(m.full_name()).expect("all messages are listed");
                     format!("Kind::Message({at})")
@@ -110,6 +115,14 @@ fn unread_table(pool: &DescriptorPool) -> Result<String, std::fmt::Error> {
     }
     text.push_str("];\n");
     Ok(text)
+}
+
+/// `map<string, Any>`: extensions by filter name, graded one by one by their types.
+fn is_extension_map(field: &FieldDescriptor) -> bool {
+    let Kind::Message(entry) = field.kind() else { return false };
+    field.is_map()
+        && matches!(entry.map_entry_value_field().kind(),
+            Kind::Message(value) if value.full_name() == "google.protobuf.Any")
 }
 
 fn upper_camel(screaming: &str) -> String {

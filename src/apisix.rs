@@ -3,6 +3,78 @@
 //! Only shapes, limits and names: what APISIX accepts (its `schema_def.lua` and plugin schemas). Never here: where an
 //! object comes from or where it goes.
 
+mod condition;
 mod key;
+mod plugin;
+mod route;
+mod upstream;
 
+use bytes::Bytes;
+use serde::Serialize;
+
+pub use condition::{Condition, Operand, Operator, escape};
 pub use key::{Directory, Key};
+pub use plugin::{
+    Abort, FaultInjection, MAX_WEIGHTED_UPSTREAMS, NoNodes, Plugins, ProxyRewrite, Redirect, SplitRule,
+    SplitTarget, TrafficSplit, WeightedUpstream,
+};
+pub use route::{MAX_URI, Route};
+pub use upstream::{Balancer, MAX_WEIGHT, Node, Upstream};
+
+/// The most bytes of a `name` or `desc`.
+pub const MAX_NAME: usize = 256;
+
+/// Seconds, each above 0; APISIX wants all three or none.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Timeout {
+    /// Until the connection stands.
+    pub connect: f64,
+    /// Between two writes.
+    pub send: f64,
+    /// Between two reads.
+    pub read: f64,
+}
+
+/// Whether APISIX takes this as a host name in routes and nodes.
+pub fn is_host(text: &str) -> bool {
+    let name = text.strip_prefix('*').unwrap_or(text);
+    (!name.is_empty() || text == "*")
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'[' | b']' | b':'))
+}
+
+/// As much of `text` as a `name` may hold.
+pub fn cut(text: &str) -> &str {
+    let mut end = text.len().min(MAX_NAME);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Compact JSON with the fields in the order of their declaration.
+fn canonical(object: &impl Serialize) -> Bytes {
+    serde_json::to_vec(object).expect("no map keys and no failing serialisers in these types").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_follow_the_schema_pattern() {
+        for good in ["*", "*.a.com", "*-x.a.com", "a", "[::1]", "a_b"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in ["", "a.*", "a b", "**", "ü"] {
+            assert!(!is_host(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        assert_eq!(cut(&"ü".repeat(200)).len(), MAX_NAME);
+        assert_eq!(cut(&format!("a{}", "ü".repeat(200))).len(), MAX_NAME - 1);
+    }
+}

@@ -10,6 +10,9 @@ mod generated {
 }
 
 pub mod json;
+pub mod path;
+pub mod unread;
+pub mod wire;
 
 pub use generated::*;
 

@@ -4,7 +4,23 @@
 //! make-before-break order, and the [`Issue`]s: what APISIX cannot do, by resource and field path. Never here: I/O, a
 //! clock, randomness, a lock.
 
+mod action;
+mod chain;
+mod cluster;
+mod config;
+mod domain;
+mod endpoint;
+mod extension;
+mod id;
 mod issue;
+mod listener;
+mod matcher;
+mod note;
+mod order;
+mod route_config;
+mod scope;
+mod translator;
+mod virtual_host;
 
 use std::collections::BTreeMap;
 
@@ -12,17 +28,18 @@ use bytes::Bytes;
 
 use crate::{
     apisix::Key,
-    xds::{Change, Snapshot},
+    xds::{Change, ResourceType, Snapshot},
 };
 
 pub use issue::{Issue, Severity};
+pub use translator::Translator;
 
 /// What one update does to the objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
-    /// Objects that are new or may have changed, what is referred to first.
+    /// Objects that are new or have changed, what is referred to first.
     pub puts: Vec<(Key, Bytes)>,
-    /// Objects that are gone, what refers to others first.
+    /// Objects that are gone, what refers to others first. All puts go before them.
     pub deletes: Vec<Key>,
 }
 
@@ -35,23 +52,11 @@ pub struct Translation {
     pub issues: Vec<Issue>,
 }
 
-/// Translates as resources change: a change re-runs only the units that read what changed.
-#[derive(Debug, Default)]
-pub struct Translator {}
-
-impl Translator {
-    /// Re-runs the units that read what changed.
-    pub fn apply(&mut self, _snapshot: &Snapshot, _changes: &[Change]) -> Delta {
-        Delta::default()
-    }
-
-    /// All present issues, sorted.
-    pub fn issues(&self) -> Vec<Issue> {
-        Vec::new()
-    }
-}
-
 /// Translates everything at once.
-pub fn translate(_snapshot: &Snapshot) -> Translation {
-    Translation::default()
+pub fn translate(snapshot: &Snapshot) -> Translation {
+    let all = |kind: ResourceType| snapshot.iter(kind).map(move |r| Change { kind, name: r.name.clone() });
+    let changes: Vec<Change> = ResourceType::ALL.into_iter().flat_map(all).collect();
+    let mut translator = Translator::default();
+    let delta = translator.apply(snapshot, &changes);
+    Translation { objects: delta.puts.into_iter().collect(), issues: translator.issues() }
 }

@@ -1,0 +1,63 @@
+//! Weighted clusters to traffic-split. Mapping rows 36 to 38.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    apisix::{
+        MAX_WEIGHTED_UPSTREAMS, NoNodes, Plugins, SplitRule, SplitTarget, TrafficSplit, WeightedUpstream,
+    },
+    pb::{envoy::config::route::v3::WeightedCluster, path::Path},
+};
+
+use super::{Chosen, Effect, Targets};
+use crate::translate::{cluster::Target, endpoint::small_weights, id, note::Notes};
+
+/// The effect of a split. A share whose cluster has no upstream goes to an upstream without nodes: it is answered
+/// with 503, as Envoy does, and the other shares are served.
+pub(super) fn effect(
+    split: &WeightedCluster,
+    targets: Targets<'_>,
+    path: &Path<'_>,
+    notes: &mut Notes,
+) -> Chosen {
+    let mut shares: BTreeMap<Option<String>, f64> = BTreeMap::new();
+    let mut connect = 0.0f64;
+    for (at, cluster) in split.clusters.iter().enumerate().filter(|(_, c)| c.weight.unwrap_or(0) > 0) {
+        let target = match targets(&cluster.name) {
+            Target::Published { connect_timeout } => {
+                connect = connect.max(connect_timeout);
+                Some(id::upstream(&cluster.name))
+            }
+            Target::Unpublished | Target::Unknown => {
+                let detail = format!("{:?} has no upstream: its share is answered with 503", cluster.name);
+                notes.traffic(&path.item("clusters", at).field("name"), detail);
+                None
+            }
+        };
+        *shares.entry(target).or_default() += f64::from(cluster.weight.unwrap_or(0));
+    }
+    if shares.len() > MAX_WEIGHTED_UPSTREAMS {
+        let detail = format!("more than {MAX_WEIGHTED_UPSTREAMS} clusters: answered with 503");
+        notes.traffic(&path.field("clusters"), detail);
+        return None;
+    }
+    if shares.keys().all(Option::is_none) {
+        if shares.is_empty() {
+            notes.traffic(&path.field("clusters"), "no cluster has a weight: answered with 503");
+        }
+        return None;
+    }
+    if shares.len() == 1 {
+        let effect = Effect { upstream_id: shares.into_keys().next().flatten(), ..Effect::default() };
+        return Some((effect, connect));
+    }
+    let weights = small_weights(&shares.values().copied().collect::<Vec<_>>());
+    let entry = |(target, weight): (Option<String>, u32)| WeightedUpstream {
+        target: target.map_or_else(|| SplitTarget::Upstream(NoNodes::default()), SplitTarget::UpstreamId),
+        weight,
+    };
+    let weighted_upstreams = shares.into_keys().zip(weights).map(entry).collect();
+    let plugin = TrafficSplit { rules: [SplitRule { weighted_upstreams }] };
+    let plugins = Plugins { traffic_split: Some(plugin), ..Plugins::default() };
+    Some((Effect { plugins, ..Effect::default() }, connect))
+}

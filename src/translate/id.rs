@@ -1,0 +1,48 @@
+//! Object ids: hashes of names, so that the same thing keeps its id whatever else changes.
+
+use xxhash_rust::xxh3::Xxh3;
+
+/// The id of the upstream of a cluster.
+pub(super) fn upstream(cluster: &str) -> String {
+    Id::new("upstream").name(cluster).finish()
+}
+
+/// An id in the making, from the outermost name to the innermost.
+#[derive(Clone)]
+pub(super) struct Id(Xxh3);
+
+impl Id {
+    pub fn new(kind: &str) -> Self {
+        Self(Xxh3::new()).name(kind)
+    }
+
+    /// The length goes in too: `a`, `bc` is not `ab`, `c`.
+    pub fn name(mut self, name: &str) -> Self {
+        self.0.update(&(name.len() as u64).to_le_bytes());
+        self.0.update(name.as_bytes());
+        self
+    }
+
+    pub fn position(mut self, position: usize) -> Self {
+        self.0.update(&(position as u64).to_le_bytes());
+        self
+    }
+
+    /// 32 hexadecimal digits, half of what APISIX allows.
+    pub fn finish(self) -> String {
+        format!("{:032x}", self.0.digest128())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_do_not_run_into_each_other() {
+        let id = |names: &[&str]| names.iter().fold(Id::new("x"), |id, n| id.name(n)).finish();
+        assert_ne!(id(&["a", "bc"]), id(&["ab", "c"]));
+        assert_ne!(id(&["", "a"]), id(&["a", ""]));
+        assert_eq!(id(&["a"]).len(), 32);
+    }
+}

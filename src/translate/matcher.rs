@@ -1,0 +1,85 @@
+//! A RouteMatch to a path test and conditions.
+//!
+//! In: the match. Out: both, or nothing where a condition has no counterpart: leaving just that condition out would
+//! send requests where they never should go. Mapping rows 11 to 33. Never here: which route is tried first.
+
+mod header;
+mod path;
+mod query;
+mod text;
+
+use crate::{
+    apisix::Condition,
+    pb::{
+        envoy::{
+            config::{core::v3::RuntimeFractionalPercent, route::v3::RouteMatch},
+            r#type::v3::fractional_percent::DenominatorType,
+        },
+        path::Path,
+    },
+};
+
+pub(super) use path::PathTest;
+
+use super::note::Notes;
+
+/// What a request must be like.
+#[derive(Debug)]
+pub(super) struct Match {
+    pub path: PathTest,
+    pub conditions: Vec<Condition>,
+}
+
+impl Match {
+    /// Every request is like that: no later route is ever reached.
+    pub fn is_everything(&self) -> bool {
+        self.conditions.is_empty() && self.path.is_everything()
+    }
+}
+
+/// Translates the match at `path`; `None` when it has been noted that it cannot be done.
+pub(super) fn translate(matched: &RouteMatch, path: &Path<'_>, notes: &mut Notes) -> Option<Match> {
+    let unsupported = unsupported(matched);
+    for field in &unsupported {
+        notes.traffic(&path.field(field), "has no counterpart: route left out");
+    }
+    let Some(test) = PathTest::of(matched) else {
+        notes.traffic(path, "no path, prefix or regex: route left out");
+        return None;
+    };
+    if !unsupported.is_empty() {
+        return None;
+    }
+    let mut conditions = Vec::new();
+    if matched.grpc.is_some() {
+        conditions.push(Condition::matches("http_content_type", r"^application/grpc(?:\+.*)?\z"));
+    }
+    for (at, header) in matched.headers.iter().enumerate() {
+        conditions.extend(header::conditions(header, &path.item("headers", at), notes)?);
+    }
+    for (at, parameter) in matched.query_parameters.iter().enumerate() {
+        conditions.extend(query::conditions(parameter, &path.item("query_parameters", at), notes)?);
+    }
+    Some(Match { path: test, conditions })
+}
+
+fn unsupported(matched: &RouteMatch) -> Vec<&'static str> {
+    let fields = [
+        ("runtime_fraction", matched.runtime_fraction.as_ref().is_some_and(|f| !is_always(f))),
+        ("tls_context", matched.tls_context.is_some()),
+        ("dynamic_metadata", !matched.dynamic_metadata.is_empty()),
+        ("filter_state", !matched.filter_state.is_empty()),
+        ("cookies", !matched.cookies.is_empty()),
+    ];
+    fields.into_iter().filter(|(_, present)| *present).map(|(name, _)| name).collect()
+}
+
+fn is_always(fraction: &RuntimeFractionalPercent) -> bool {
+    let Some(fraction) = &fraction.default_value else { return false };
+    let whole = match DenominatorType::try_from(fraction.denominator) {
+        Ok(DenominatorType::Hundred) | Err(_) => 100,
+        Ok(DenominatorType::TenThousand) => 10_000,
+        Ok(DenominatorType::Million) => 1_000_000,
+    };
+    fraction.numerator >= whole
+}

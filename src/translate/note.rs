@@ -1,0 +1,73 @@
+//! Issues while they are collected: relative to the unit that found them.
+
+use crate::pb::{
+    path::Path,
+    unread::{self, Finding},
+};
+
+use super::{Severity, extension};
+
+/// An issue without its resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Note {
+    pub path: String,
+    pub severity: Severity,
+    pub detail: String,
+}
+
+/// The notes of one unit.
+#[derive(Debug, Default)]
+pub(super) struct Notes(Vec<Note>);
+
+impl Notes {
+    pub fn add(&mut self, severity: Severity, path: &Path<'_>, detail: impl Into<String>) {
+        self.0.push(Note { path: path.to_string(), severity, detail: detail.into() });
+    }
+
+    pub fn approximated(&mut self, path: &Path<'_>, detail: impl Into<String>) {
+        self.add(Severity::Approximated, path, detail);
+    }
+
+    pub fn traffic(&mut self, path: &Path<'_>, detail: impl Into<String>) {
+        self.add(Severity::Traffic, path, detail);
+    }
+
+    /// Notes everything in an encoded message that nothing reads. What is merely ignored stands once for all
+    /// elements of a list, what touches traffic or security stands for each.
+    pub fn unread(&mut self, message: &str, bytes: &[u8]) {
+        unread::walk(message, bytes, &mut |path, finding| {
+            let Some((severity, detail)) = grade(finding) else { return };
+            let path = if severity == Severity::Ignored { path.without_indexes() } else { path.to_string() };
+            let note = Note { path, severity, detail };
+            if severity != Severity::Ignored || !self.0.contains(&note) {
+                self.0.push(note);
+            }
+        });
+    }
+
+    pub fn into_vec(self) -> Vec<Note> {
+        self.0
+    }
+}
+
+fn grade(finding: Finding<'_>) -> Option<(Severity, String)> {
+    match finding {
+        Finding::Field(severity) => Some((field_severity(severity), "not supported".to_owned())),
+        Finding::UnknownField(number) => {
+            Some((Severity::Traffic, format!("field {number} is newer than this library")))
+        }
+        Finding::Extension { type_url, optional } => {
+            let severity = extension::severity(type_url)?;
+            let (severity, word) = if optional { (Severity::Ignored, "optional, ") } else { (severity, "") };
+            Some((severity, format!("{word}not supported: {type_url}")))
+        }
+    }
+}
+
+fn field_severity(severity: unread::Severity) -> Severity {
+    match severity {
+        unread::Severity::Ignored => Severity::Ignored,
+        unread::Severity::Traffic => Severity::Traffic,
+        unread::Severity::Security => Severity::Security,
+    }
+}

@@ -1,0 +1,200 @@
+//! A RouteConfiguration to routes, virtual host by virtual host.
+//!
+//! In: the encoded configuration, its scope, and what is known of clusters. Out: the routes that changed. A virtual
+//! host whose bytes and surroundings are what they were is not even decoded: one of ten thousand may change alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use prost::Message;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use crate::{
+    apisix::{Directory, Key},
+    pb::{
+        envoy::config::route::v3::{RouteConfiguration, VirtualHost},
+        path::Path,
+        wire::{self, WireValue},
+    },
+};
+
+use super::{
+    Delta,
+    action::Targets,
+    cluster::Target,
+    config::ConfigKey,
+    note::{Note, Notes},
+    scope::Scope,
+    virtual_host::{self, Surroundings},
+};
+
+/// The present routes of one configuration.
+#[derive(Debug, Default)]
+pub(super) struct RouteUnit {
+    hosts: BTreeMap<HostKey, HostUnit>,
+    notes: Vec<Note>,
+}
+
+/// A virtual host's name, and which one it is among those of the same name.
+type HostKey = (String, usize);
+
+#[derive(Debug, Default)]
+struct HostUnit {
+    /// Its place in the list, for issues.
+    position: usize,
+    /// Of everything that its routes come from.
+    input: u64,
+    clusters: BTreeSet<Arc<str>>,
+    outputs: BTreeMap<Key, u64>,
+    notes: Vec<Note>,
+}
+
+impl RouteUnit {
+    /// Brings the routes up to date; what changes goes into `delta`.
+    pub fn update(
+        &mut self,
+        key: &ConfigKey,
+        bytes: &[u8],
+        scope: Scope,
+        targets: Targets<'_>,
+        delta: &mut Delta,
+    ) {
+        let (rest, hosts) = split(bytes);
+        let mut notes = Notes::default();
+        let Ok(config) = RouteConfiguration::decode(rest.as_slice()) else {
+            notes.traffic(&Path::ROOT, "not decodable");
+            self.notes = notes.into_vec();
+            return;
+        };
+        notes.unread("envoy.config.route.v3.RouteConfiguration", &rest);
+        let around = Surroundings {
+            config: key.name().to_owned(),
+            scope,
+            ignore_port: config.ignore_port_in_host_matching,
+            hostless_order: hosts.iter().any(|host| virtual_host::has_prefix_domain(host)),
+        };
+        let context = xxh3_64(format!("{around:?}").as_bytes());
+
+        let mut before = std::mem::take(&mut self.hosts);
+        let mut ordinals: HashMap<String, usize> = HashMap::new();
+        for (position, bytes) in hosts.into_iter().enumerate() {
+            let name = name_of(bytes);
+            let ordinal = ordinals.entry(name.clone()).or_default();
+            let host_key = (name, *ordinal);
+            *ordinal += 1;
+            let mut unit = before.remove(&host_key).unwrap_or_default();
+            unit.position = position;
+            unit.update(key, &host_key, bytes, context, &around, targets, delta);
+            self.hosts.insert(host_key, unit);
+        }
+        delta.deletes.extend(before.into_values().flat_map(|unit| unit.outputs.into_keys()));
+        self.notes = notes.into_vec();
+    }
+
+    /// Takes all routes out.
+    pub fn remove(self, delta: &mut Delta) {
+        delta.deletes.extend(self.hosts.into_values().flat_map(|unit| unit.outputs.into_keys()));
+    }
+
+    /// The clusters that its routes name.
+    pub fn clusters(&self) -> BTreeSet<Arc<str>> {
+        self.hosts.values().flat_map(|unit| unit.clusters.iter().cloned()).collect()
+    }
+
+    /// All notes, with paths from the configuration down.
+    pub fn notes(&self) -> impl Iterator<Item = Note> {
+        let of_hosts = self.hosts.values().flat_map(|unit| {
+            unit.notes.iter().map(|note| Note {
+                path: format!("virtual_hosts[{}].{}", unit.position, note.path),
+                ..note.clone()
+            })
+        });
+        self.notes.iter().cloned().chain(of_hosts)
+    }
+}
+
+impl HostUnit {
+    #[expect(clippy::too_many_arguments, reason = "each is another part of what the routes come from")]
+    fn update(
+        &mut self,
+        key: &ConfigKey,
+        host_key: &HostKey,
+        bytes: &[u8],
+        context: u64,
+        around: &Surroundings,
+        targets: Targets<'_>,
+        delta: &mut Delta,
+    ) {
+        if self.input == input_hash(context, bytes, &self.clusters, targets) && self.input != 0 {
+            return;
+        }
+        let mut notes = Notes::default();
+        let (routes, clusters) = match VirtualHost::decode(bytes) {
+            Ok(host) => {
+                notes.unread("envoy.config.route.v3.VirtualHost", bytes);
+                let id = key.id().name(&host_key.0).position(host_key.1);
+                virtual_host::translate(&host, &id, around, targets, &mut notes)
+            }
+            Err(error) => {
+                notes.traffic(&Path::ROOT, format!("not decodable: {error}"));
+                (Vec::new(), BTreeSet::new())
+            }
+        };
+        let mut before = std::mem::take(&mut self.outputs);
+        for route in routes {
+            let key = Key::new(Directory::Routes, &route.id);
+            let value = route.to_bytes();
+            let hash = xxh3_64(&value);
+            if before.remove(&key) != Some(hash) {
+                delta.puts.push((key.clone(), value));
+            }
+            self.outputs.insert(key, hash);
+        }
+        delta.deletes.extend(before.into_keys());
+        self.input = input_hash(context, bytes, &clusters, targets);
+        self.clusters = clusters;
+        self.notes = notes.into_vec();
+    }
+}
+
+fn input_hash(context: u64, bytes: &[u8], clusters: &BTreeSet<Arc<str>>, targets: Targets<'_>) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(&context.to_le_bytes());
+    hash.update(bytes);
+    for cluster in clusters {
+        let (state, connect) = match targets(cluster) {
+            Target::Published { connect_timeout } => (0u8, connect_timeout),
+            Target::Unpublished => (1, 0.0),
+            Target::Unknown => (2, 0.0),
+        };
+        hash.update(&[state]);
+        hash.update(&connect.to_le_bytes());
+    }
+    hash.digest().max(1)
+}
+
+const VIRTUAL_HOSTS: u32 = 2;
+const VIRTUAL_HOST_NAME: u32 = 1;
+
+/// The encoded configuration without its virtual hosts, and these, still encoded.
+fn split(bytes: &[u8]) -> (Vec<u8>, Vec<&[u8]>) {
+    let mut hosts = Vec::new();
+    let mut rest = Vec::new();
+    for field in wire::fields(bytes) {
+        match (field.number, field.value) {
+            (VIRTUAL_HOSTS, WireValue::Bytes(host)) => hosts.push(host),
+            _ => rest.extend_from_slice(field.raw),
+        }
+    }
+    (rest, hosts)
+}
+
+fn name_of(host: &[u8]) -> String {
+    let name = wire::fields(host).filter(|f| f.number == VIRTUAL_HOST_NAME).last();
+    match name.map(|f| f.value) {
+        Some(WireValue::Bytes(name)) => String::from_utf8_lossy(name).into_owned(),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,300 @@
+//! Which units a change touches.
+//!
+//! In: the snapshot and the names of what changed in it. Out: the objects that differ from the last time. The order of
+//! work is that of references: clusters first, since routes ask what is known of them; then listeners, since they say
+//! which connections a route configuration is for; then route configurations. Nothing here costs more in a larger
+//! mesh: every dependency is looked up from the side that changed.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    apisix::{Directory, Key},
+    xds::{Change, ResourceType, Snapshot},
+};
+
+use super::{
+    Delta, Issue,
+    cluster::{self, Target},
+    config::ConfigKey,
+    id,
+    listener::{self, InlineConfig, ListenerUnit},
+    note::Note,
+    route_config::RouteUnit,
+    scope::{Destination, Ports},
+};
+
+/// Translates as resources change: a change re-runs only the units that read what changed.
+#[derive(Debug, Default)]
+pub struct Translator {
+    clusters: HashMap<Arc<str>, ClusterState>,
+    /// The EDS clusters that use an assignment.
+    assignment_users: Index<Arc<str>, Arc<str>>,
+    /// The route configurations that name a cluster.
+    cluster_users: Index<Arc<str>, ConfigKey>,
+    listeners: HashMap<Arc<str>, ListenerUnit>,
+    /// What the listeners that use a route configuration use it for.
+    config_users: Index<ConfigKey, (Arc<str>, Destination)>,
+    ports: Ports,
+    configs: HashMap<ConfigKey, ConfigState>,
+}
+
+#[derive(Debug)]
+struct ClusterState {
+    target: Target,
+    output: Option<u64>,
+    assignment: Option<Arc<str>>,
+    notes: Vec<Note>,
+    assignment_notes: Vec<Note>,
+}
+
+#[derive(Debug, Default)]
+struct ConfigState {
+    unit: RouteUnit,
+    clusters: BTreeSet<Arc<str>>,
+}
+
+impl Translator {
+    /// Re-runs the units that read what changed.
+    pub fn apply(&mut self, snapshot: &Snapshot, changes: &[Change]) -> Delta {
+        let mut delta = Delta::default();
+        let mut configs = BTreeSet::new();
+        for name in self.touched_clusters(changes) {
+            self.update_cluster(&name, snapshot, &mut configs, &mut delta);
+        }
+        for change in changes {
+            match change.kind {
+                ResourceType::Listener => self.update_listener(&change.name, snapshot, &mut configs),
+                ResourceType::RouteConfiguration => {
+                    configs.insert(ConfigKey::Rds(change.name.clone()));
+                }
+                ResourceType::Cluster | ResourceType::ClusterLoadAssignment => {}
+            }
+        }
+        for key in configs {
+            self.update_config(key, snapshot, &mut delta);
+        }
+        make_before_break(&mut delta);
+        delta
+    }
+
+    /// All present issues, sorted.
+    pub fn issues(&self) -> Vec<Issue> {
+        let mut issues = Vec::new();
+        let mut add = |kind, resource: &Arc<str>, prefix: &str, note: &Note| {
+            issues.push(Issue {
+                kind,
+                resource: resource.clone(),
+                path: joined(prefix, &note.path),
+                severity: note.severity,
+                detail: note.detail.clone(),
+            });
+        };
+        for (name, state) in &self.clusters {
+            state.notes.iter().for_each(|n| add(ResourceType::Cluster, name, "", n));
+            let assignment = state.assignment.as_ref().unwrap_or(name);
+            let kind = ResourceType::ClusterLoadAssignment;
+            state.assignment_notes.iter().for_each(|n| add(kind, assignment, "", n));
+        }
+        for (name, unit) in &self.listeners {
+            unit.notes.iter().for_each(|n| add(ResourceType::Listener, name, "", n));
+        }
+        for (key, state) in &self.configs {
+            match key {
+                ConfigKey::Rds(name) => {
+                    state.unit.notes().for_each(|n| add(ResourceType::RouteConfiguration, name, "", &n));
+                }
+                ConfigKey::Inline { listener, .. } => {
+                    let place = self.inline(key).map_or("", |c| c.path.as_str());
+                    state.unit.notes().for_each(|n| add(ResourceType::Listener, listener, place, &n));
+                }
+            }
+        }
+        issues.sort();
+        issues.dedup();
+        issues
+    }
+
+    /// The clusters that changed, and those whose assignment did.
+    fn touched_clusters(&self, changes: &[Change]) -> BTreeSet<Arc<str>> {
+        let mut touched = BTreeSet::new();
+        for change in changes {
+            match change.kind {
+                ResourceType::Cluster => {
+                    touched.insert(change.name.clone());
+                }
+                ResourceType::ClusterLoadAssignment => {
+                    touched.extend(self.assignment_users.get(&change.name).cloned());
+                }
+                ResourceType::Listener | ResourceType::RouteConfiguration => {}
+            }
+        }
+        touched
+    }
+
+    fn update_cluster(
+        &mut self,
+        name: &Arc<str>,
+        snapshot: &Snapshot,
+        configs: &mut BTreeSet<ConfigKey>,
+        delta: &mut Delta,
+    ) {
+        let before = self.clusters.remove(name);
+        if let Some(assignment) = before.as_ref().and_then(|b| b.assignment.as_ref()) {
+            self.assignment_users.remove(assignment, name);
+        }
+        let target_before = before.as_ref().map_or(Target::Unknown, |b| b.target);
+        let output_before = before.and_then(|b| b.output);
+        let key = || Key::new(Directory::Upstreams, &id::upstream(name));
+
+        let mut target = Target::Unknown;
+        let mut output = None;
+        if let Some(resource) = snapshot.get(ResourceType::Cluster, name) {
+            let unit = cluster::translate(resource, snapshot);
+            if let Some(assignment) = &unit.assignment {
+                self.assignment_users.add(assignment.clone(), name.clone());
+            }
+            target = unit.target;
+            output = unit.upstream.as_ref().map(|bytes| xxh3_64(bytes));
+            if let Some(bytes) = unit.upstream.filter(|_| output != output_before) {
+                delta.puts.push((key(), bytes));
+            }
+            let state = ClusterState {
+                target,
+                output,
+                assignment: unit.assignment,
+                notes: unit.notes,
+                assignment_notes: unit.assignment_notes,
+            };
+            self.clusters.insert(name.clone(), state);
+        }
+        if output.is_none() && output_before.is_some() {
+            delta.deletes.push(key());
+        }
+        if target != target_before {
+            configs.extend(self.cluster_users.get(name).cloned());
+        }
+    }
+
+    fn update_listener(&mut self, name: &Arc<str>, snapshot: &Snapshot, configs: &mut BTreeSet<ConfigKey>) {
+        let before = self.listeners.remove(name).unwrap_or_default();
+        let resource = snapshot.get(ResourceType::Listener, name);
+        let unit = resource.map(listener::translate).unwrap_or_default();
+
+        if let Some(address) = &before.address {
+            self.ports.remove_address(name, address);
+        }
+        for (config, destination) in &before.bindings {
+            self.ports.remove_binding(name, config, destination);
+            self.config_users.remove(config, &(name.clone(), destination.clone()));
+        }
+        if let Some(address) = &unit.address {
+            self.ports.add_address(name, address);
+        }
+        for (config, destination) in &unit.bindings {
+            self.ports.add_binding(name, config, destination);
+            self.config_users.add(config.clone(), (name.clone(), destination.clone()));
+        }
+
+        let bindings = || before.bindings.iter().chain(&unit.bindings);
+        configs.extend(bindings().map(|(config, _)| config.clone()));
+        let ports = bindings().filter_map(|(_, destination)| destination.port());
+        let addresses = before.address.iter().chain(&unit.address).map(|(port, _)| *port);
+        for port in ports.chain(addresses).collect::<BTreeSet<_>>() {
+            configs.extend(self.ports.dependents(port).cloned());
+        }
+        if resource.is_some() {
+            self.listeners.insert(name.clone(), unit);
+        }
+    }
+
+    fn update_config(&mut self, key: ConfigKey, snapshot: &Snapshot, delta: &mut Delta) {
+        let mut state = self.configs.remove(&key).unwrap_or_default();
+        let destinations: BTreeSet<Destination> =
+            self.config_users.get(&key).map(|(_, destination)| destination.clone()).collect();
+        let bytes = self.config_bytes(&key, snapshot).filter(|_| !destinations.is_empty());
+        let Some(bytes) = bytes else {
+            state.unit.remove(delta);
+            self.note_clusters(&key, &state.clusters, &BTreeSet::new());
+            return;
+        };
+        let targets = |name: &str| self.clusters.get(name).map_or(Target::Unknown, |c| c.target);
+        state.unit.update(&key, &bytes, self.ports.scope(&destinations), &targets, delta);
+        let clusters = state.unit.clusters();
+        self.note_clusters(&key, &state.clusters, &clusters);
+        state.clusters = clusters;
+        self.configs.insert(key, state);
+    }
+
+    fn config_bytes(&self, key: &ConfigKey, snapshot: &Snapshot) -> Option<Bytes> {
+        match key {
+            ConfigKey::Rds(name) => {
+                snapshot.get(ResourceType::RouteConfiguration, name).map(|r| r.bytes.clone())
+            }
+            ConfigKey::Inline { .. } => self.inline(key).map(|c| c.bytes.clone()),
+        }
+    }
+
+    fn inline(&self, key: &ConfigKey) -> Option<&InlineConfig> {
+        let ConfigKey::Inline { listener, .. } = key else { return None };
+        self.listeners.get(listener)?.inline.iter().find(|c| c.key == *key)
+    }
+
+    fn note_clusters(&mut self, key: &ConfigKey, before: &BTreeSet<Arc<str>>, now: &BTreeSet<Arc<str>>) {
+        for gone in before.difference(now) {
+            self.cluster_users.remove(gone, key);
+        }
+        for new in now.difference(before) {
+            self.cluster_users.add(new.clone(), key.clone());
+        }
+    }
+}
+
+/// Puts by directory, then key; deletes the other way round. No key is in both: ids hold all names of their unit.
+fn make_before_break(delta: &mut Delta) {
+    let place = |key: &Key| (key.directory(), key.clone());
+    delta.puts.sort_by_cached_key(|(key, _)| place(key));
+    delta.deletes.sort_by_cached_key(|key| (std::cmp::Reverse(key.directory()), key.clone()));
+}
+
+fn joined(prefix: &str, path: &str) -> String {
+    match (prefix, path) {
+        ("", path) => path.to_owned(),
+        (prefix, "") => prefix.to_owned(),
+        (prefix, path) => format!("{prefix}.{path}"),
+    }
+}
+
+/// Who uses what.
+#[derive(Debug)]
+struct Index<K, V>(HashMap<K, BTreeSet<V>>);
+
+impl<K, V> Default for Index<K, V> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: std::hash::Hash + Eq, V: Ord> Index<K, V> {
+    fn add(&mut self, used: K, user: V) {
+        self.0.entry(used).or_default().insert(user);
+    }
+
+    fn remove(&mut self, used: &K, user: &V) {
+        if let Some(users) = self.0.get_mut(used) {
+            users.remove(user);
+            if users.is_empty() {
+                self.0.remove(used);
+            }
+        }
+    }
+
+    fn get(&self, used: &K) -> impl Iterator<Item = &V> {
+        self.0.get(used).into_iter().flatten()
+    }
+}
