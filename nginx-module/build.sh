@@ -49,6 +49,7 @@ cd "$work"
 
 stamp="$src $addon ${APISIX_MESH_LIB:-} ${APISIX_MESH_INC:-} ${flags[*]}"
 if [ ! -f objs/Makefile ] || [ "$(cat stamp 2>/dev/null)" != "$stamp" ] || [ "$addon/config" -nt stamp ]; then
+    rm -rf objs stamp
     ./configure "${flags[@]}" --with-cc-opt="${CFLAGS:--g -O2} -Wall -Wextra -Werror -Wno-unused-parameter" \
         "$add=$addon" >configure.log 2>&1 ||
         { tail -n 3 configure.log >&2; fail "configure failed; all of it is in $work/configure.log"; }

@@ -86,7 +86,7 @@ def status(pid, *names, task=None):
 def threads(pid):
     try:
         return [int(task) for task in os.listdir("/proc/%d/task" % pid)]
-    except FileNotFoundError:
+    except OSError:
         return []
 
 
@@ -103,7 +103,7 @@ def sockets(pid):
     for fd in os.listdir("/proc/%d/fd" % pid):
         try:
             target = os.readlink("/proc/%d/fd/%s" % (pid, fd))
-        except FileNotFoundError:
+        except OSError:
             continue
         if target in ports:
             found.setdefault(ports[target], set()).add(target)
@@ -208,8 +208,8 @@ class Nginx:
                 with open("/proc/%d/cmdline" % pid) as file:
                     if file.read().rstrip("\0 ") == "nginx: " + title:
                         found.append(pid)
-            except FileNotFoundError:
-                pass
+            except OSError:
+                pass  # ended while we looked
         return found
 
     def hosts(self):
