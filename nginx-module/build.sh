@@ -20,10 +20,16 @@ kind=${1:-dynamic}
 fail() { echo "build.sh: $1" >&2; exit 1; }
 
 case $kind in
-    dynamic) add=--add-dynamic-module ;;
-    static)  add=--add-module
-             [ -f "$src/src/core/nginx.c" ] || fail "a static build needs nginx's full source, and $src has none; set NGINX_SRC" ;;
-    *)       fail "unknown kind \"$kind\"; there are dynamic and static" ;;
+    dynamic)
+        add=--add-dynamic-module
+        ;;
+    static)
+        add=--add-module
+        [ -f "$src/src/core/nginx.c" ] || fail "a static build needs nginx's full source, $src has none; set NGINX_SRC"
+        ;;
+    *)
+        fail "unknown kind \"$kind\"; there are dynamic and static"
+        ;;
 esac
 
 # A module loads only in an nginx configured alike, so the package's own flags are taken.

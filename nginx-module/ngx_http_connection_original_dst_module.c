@@ -23,32 +23,32 @@ static ngx_int_t ngx_http_connection_original_dst_variable(
 
 
 static ngx_http_module_t  ngx_http_connection_original_dst_module_ctx = {
-    ngx_http_connection_original_dst_define,  /* preconfiguration */
-    ngx_http_connection_original_dst_take,    /* postconfiguration */
+    ngx_http_connection_original_dst_define, /* preconfiguration */
+    ngx_http_connection_original_dst_take, /* postconfiguration */
 
-    NULL,                                     /* create main configuration */
-    NULL,                                     /* init main configuration */
+    NULL,                              /* create main configuration */
+    NULL,                              /* init main configuration */
 
-    NULL,                                     /* create server configuration */
-    NULL,                                     /* merge server configuration */
+    NULL,                              /* create server configuration */
+    NULL,                              /* merge server configuration */
 
-    NULL,                                     /* create location configuration */
-    NULL                                      /* merge location configuration */
+    NULL,                              /* create location configuration */
+    NULL                               /* merge location configuration */
 };
 
 
 ngx_module_t  ngx_http_connection_original_dst_module = {
     NGX_MODULE_V1,
     &ngx_http_connection_original_dst_module_ctx, /* module context */
-    NULL,                                  /* module directives */
-    NGX_HTTP_MODULE,                       /* module type */
-    NULL,                                  /* init master */
-    NULL,                                  /* init module */
-    NULL,                                  /* init process */
-    NULL,                                  /* init thread */
-    NULL,                                  /* exit thread */
-    NULL,                                  /* exit process */
-    NULL,                                  /* exit master */
+    NULL,                              /* module directives */
+    NGX_HTTP_MODULE,                   /* module type */
+    NULL,                              /* init master */
+    NULL,                              /* init module */
+    NULL,                              /* init process */
+    NULL,                              /* init thread */
+    NULL,                              /* exit thread */
+    NULL,                              /* exit process */
+    NULL,                              /* exit master */
     NGX_MODULE_V1_PADDING
 };
 

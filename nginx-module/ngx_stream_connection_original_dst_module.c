@@ -22,29 +22,29 @@ static ngx_int_t ngx_stream_connection_original_dst_variable(
 
 
 static ngx_stream_module_t  ngx_stream_connection_original_dst_module_ctx = {
-    ngx_stream_connection_original_dst_define,  /* preconfiguration */
-    ngx_stream_connection_original_dst_take,    /* postconfiguration */
+    ngx_stream_connection_original_dst_define, /* preconfiguration */
+    ngx_stream_connection_original_dst_take, /* postconfiguration */
 
-    NULL,                                     /* create main configuration */
-    NULL,                                     /* init main configuration */
+    NULL,                              /* create main configuration */
+    NULL,                              /* init main configuration */
 
-    NULL,                                     /* create server configuration */
-    NULL                                      /* merge server configuration */
+    NULL,                              /* create server configuration */
+    NULL                               /* merge server configuration */
 };
 
 
 ngx_module_t  ngx_stream_connection_original_dst_module = {
     NGX_MODULE_V1,
     &ngx_stream_connection_original_dst_module_ctx, /* module context */
-    NULL,                                  /* module directives */
-    NGX_STREAM_MODULE,                       /* module type */
-    NULL,                                  /* init master */
-    NULL,                                  /* init module */
-    NULL,                                  /* init process */
-    NULL,                                  /* init thread */
-    NULL,                                  /* exit thread */
-    NULL,                                  /* exit process */
-    NULL,                                  /* exit master */
+    NULL,                              /* module directives */
+    NGX_STREAM_MODULE,                 /* module type */
+    NULL,                              /* init master */
+    NULL,                              /* init module */
+    NULL,                              /* init process */
+    NULL,                              /* init thread */
+    NULL,                              /* exit thread */
+    NULL,                              /* exit process */
+    NULL,                              /* exit master */
     NGX_MODULE_V1_PADDING
 };
 

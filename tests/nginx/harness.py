@@ -6,6 +6,7 @@ writes is under one temporary folder. Use `@test("sentence")` on functions and `
 
 import http.client
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -126,15 +127,18 @@ def get(port, host="127.0.0.1", path="/", unix=None):
 class Nginx:
     """One nginx in a folder of its own; use it in a `with`."""
 
-    def __init__(self, configuration, nginx=NGINX, single=False):
+    def __init__(self, configuration, nginx=NGINX, single=False, user="root", limits=()):
         self.nginx = nginx
         self.single = single
+        self.user = user
+        self.limits = limits  # of setrlimit: (what, how much)
         self.folder = tempfile.mkdtemp(prefix="apisix-mesh-nginx-%d-" % os.getpid())
         self.process = None
         self.configure(configuration)
 
     def configure(self, configuration):
-        common = "daemon off; user root; pid %s/pid; error_log %s/error.log debug;\n" % (self.folder, self.folder)
+        common = "daemon off; user %s; pid %s/pid; error_log %s/error.log debug;\n" % (
+            self.user, self.folder, self.folder)
         if self.single:
             common += "master_process off;\n"
         text = configuration.replace("FOLDER", self.folder)
@@ -158,9 +162,13 @@ class Nginx:
 
     def __enter__(self):
         self.stderr = open(self.folder + "/stderr", "w")
-        self.process = subprocess.Popen(self.command(), stderr=self.stderr)
+        self.process = subprocess.Popen(self.command(), stderr=self.stderr, preexec_fn=self._limit)
         wait_for("nginx to start", self._started)
         return self
+
+    def _limit(self):
+        for what, value in self.limits:
+            resource.setrlimit(what, (value, value))
 
     def _started(self):
         if self.process.poll() is not None:

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -36,6 +37,12 @@ def reloaded(nginx, old):
     """Reloads and waits until workers other than those are the ones that serve."""
     nginx.reload()
     wait_for("new workers", lambda: nginx.workers() and not set(nginx.workers()) & set(old))
+
+
+def idle(nginx):
+    """Waits until a single process sleeps in its event loop: a signal that comes just before is seen with the next event."""
+    equal(get(8080), "ok")
+    wait_for("the process to sleep", lambda: status(nginx.pid, "State")["State"].startswith("S"))
 
 
 class Slow:
@@ -87,7 +94,8 @@ def single_reload():
         wait_for("an answer", answers)
         before = sockets(nginx.pid)[2379]
         first = set(threads(nginx.pid))
-        nginx.configure(configuration(extra="", listen="etcd_listen 127.0.0.1:2379; log_level debug;"))
+        nginx.configure(configuration(listen="etcd_listen 127.0.0.1:2379; log_level debug;"))
+        idle(nginx)
         nginx.reload()
         wait_for("another thread", lambda: len(threads(nginx.pid)) > 1 and set(threads(nginx.pid)) != first)
         wait_for("an answer", answers)
@@ -214,6 +222,7 @@ def ends():
         for alone in (False, True):
             with start(configuration(), single=alone) as nginx:
                 wait_for("an answer", answers)
+                idle(nginx)
                 nginx.process.send_signal(how)
                 equal(nginx.process.wait(10), 0)
                 equal(nginx.log_lines("alert") + nginx.log_lines("crit") + nginx.log_lines("emerg"), [])
@@ -225,6 +234,21 @@ def log():
     with start(configuration()) as nginx:
         host = nginx.host()
         wait_for("a line", lambda: [line for line in nginx.log_lines("notice", "apisix_mesh: ") if " %d#" % host in line])
+
+
+@test("the library does not start: one error that says why, and the worker serves")
+def does_not_start():
+    # A user that may have no process more has no thread more.
+    limits = [(resource.RLIMIT_NPROC, 0)]
+    with start(configuration(), user="nobody nogroup", limits=limits) as nginx:
+        line, = wait_for("the error", lambda: nginx.log_lines("error"))
+        contains(line, "apisix_mesh does not start: ")
+        equal(nginx.hosts(), [])
+        equal(get(8080), "ok")
+        worker, = nginx.workers()
+        nginx.process.send_signal(signal.SIGQUIT)
+        equal(nginx.process.wait(10), 0)
+        equal(nginx.log_lines("alert"), [])
 
 
 @test("the socket is close-on-exec: nothing that a worker runs inherits it")
