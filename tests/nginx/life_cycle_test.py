@@ -119,6 +119,7 @@ def never_refused():
     with start(configuration("worker_processes 2;")) as nginx:
         wait_for("an answer", answers)
         before = sockets(nginx.pid)[2379]
+        descriptors = len(os.listdir("/proc/%d/fd" % nginx.pid))
         refused, connected, done = [], [0], threading.Event()
 
         def client():
@@ -140,6 +141,8 @@ def never_refused():
         equal(refused, [])
         equal(connected[0] > 50, True)
         equal(sockets(nginx.pid)[2379], before)
+        wait_for("the old workers' channels to close",
+                 lambda: len(os.listdir("/proc/%d/fd" % nginx.pid)) <= descriptors)
         wait_for("an answer", answers)
 
 
@@ -191,6 +194,19 @@ def moved_in_use():
         reloaded(nginx, workers)
         wait_for("an answer", answers)
         equal(sockets(nginx.pid), before)
+
+
+@test("reload that fails after the new address was opened: that socket is closed again")
+def abandoned():
+    with start(configuration()) as nginx:
+        wait_for("an answer", answers)
+        before = sockets(nginx.pid)
+        late = "http { error_log FOLDER/no/such/folder; }\n"
+        nginx.configure(LIFE_CYCLE + late + block("FOLDER/xds", listen="etcd_listen 127.0.0.1:2380;"))
+        nginx.reload()
+        wait_for("the error", lambda: nginx.log_lines("emerg", "no/such/folder"))
+        wait_for("the socket to be closed", lambda: sockets(nginx.pid) == before)
+        equal(answers(), True)
 
 
 @test("reload without the block stops the library and closes the socket, reload with it brings both back")
