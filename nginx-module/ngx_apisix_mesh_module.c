@@ -1,0 +1,637 @@
+
+/*
+ * The life cycle of libapisix_mesh in nginx.
+ *
+ *     apisix_mesh {
+ *         xds          grpc://127.0.0.1:15010;
+ *         etcd_listen  127.0.0.1:2379;
+ *     }
+ *
+ * Every line of the block is a setting of the library, handed to it as a JSON
+ * object; the library alone knows what settings there are.  Without the block
+ * this module does nothing.
+ *
+ * The process that reads the configuration opens the etcd socket and keeps it
+ * over reloads, so that clients wait in its backlog and are never refused.
+ * Worker 0, or the only process, runs the library on it.  A worker that is
+ * told to quit stops the library before it serves its last requests: the next
+ * worker 0 is there already.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include <apisix_mesh.h>
+
+
+typedef struct {
+    ngx_array_t              *settings;   /* of ngx_keyval_t; NULL: no block */
+    ngx_pool_t               *pool;
+    ngx_socket_t              fd;
+} ngx_apisix_mesh_conf_t;
+
+
+static void *ngx_apisix_mesh_create_conf(ngx_cycle_t *cycle);
+static char *ngx_apisix_mesh_init_conf(ngx_cycle_t *cycle, void *data);
+static char *ngx_apisix_mesh_block(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *data);
+static char *ngx_apisix_mesh_setting(ngx_conf_t *cf, ngx_command_t *dummy,
+    void *data);
+static ngx_int_t ngx_apisix_mesh_json(ngx_apisix_mesh_conf_t *mcf,
+    ngx_socket_t fd, ngx_str_t *json);
+static u_char *ngx_apisix_mesh_json_string(u_char *p, ngx_str_t *s);
+static ngx_str_t *ngx_apisix_mesh_etcd_listen(ngx_apisix_mesh_conf_t *mcf);
+static void ngx_apisix_mesh_close(void *data);
+
+static ngx_int_t ngx_apisix_mesh_init_module(ngx_cycle_t *cycle);
+static ngx_int_t ngx_apisix_mesh_init_process(ngx_cycle_t *cycle);
+static void ngx_apisix_mesh_exit_process(ngx_cycle_t *cycle);
+static void ngx_apisix_mesh_start(ngx_cycle_t *cycle);
+static void ngx_apisix_mesh_stop(void);
+static void ngx_apisix_mesh_watch_shutdown(ngx_cycle_t *cycle);
+static void ngx_apisix_mesh_shutdown_handler(ngx_event_t *ev);
+static void ngx_apisix_mesh_log(void *data, apisix_mesh_log_level level,
+    const char *text, size_t len);
+
+
+static ngx_command_t  ngx_apisix_mesh_commands[] = {
+
+    { ngx_string("apisix_mesh"),
+      NGX_MAIN_CONF|NGX_DIRECT_CONF|NGX_CONF_BLOCK|NGX_CONF_NOARGS,
+      ngx_apisix_mesh_block,
+      0,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_core_module_t  ngx_apisix_mesh_module_ctx = {
+    ngx_string("apisix_mesh"),
+    ngx_apisix_mesh_create_conf,
+    ngx_apisix_mesh_init_conf
+};
+
+
+ngx_module_t  ngx_apisix_mesh_module = {
+    NGX_MODULE_V1,
+    &ngx_apisix_mesh_module_ctx,           /* module context */
+    ngx_apisix_mesh_commands,              /* module directives */
+    NGX_CORE_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    ngx_apisix_mesh_init_module,           /* init module */
+    ngx_apisix_mesh_init_process,          /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_apisix_mesh_exit_process,          /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+/* the configuration in force; its socket outlives it when the next takes it */
+static ngx_apisix_mesh_conf_t  *ngx_apisix_mesh_current;
+
+/* the library, where this process runs it */
+static apisix_mesh             *ngx_apisix_mesh;
+
+
+static void *
+ngx_apisix_mesh_create_conf(ngx_cycle_t *cycle)
+{
+    ngx_apisix_mesh_conf_t  *mcf;
+
+    mcf = ngx_pcalloc(cycle->pool, sizeof(ngx_apisix_mesh_conf_t));
+    if (mcf == NULL) {
+        return NULL;
+    }
+
+    mcf->pool = cycle->pool;
+    mcf->fd = (ngx_socket_t) -1;
+
+    return mcf;
+}
+
+
+static char *
+ngx_apisix_mesh_block(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
+{
+    ngx_apisix_mesh_conf_t *mcf = data;
+
+    char                *rv;
+    ngx_str_t            json;
+    ngx_conf_t           save;
+    apisix_mesh_buffer   error;
+
+    if (mcf->settings) {
+        return "is duplicate";
+    }
+
+    if (apisix_mesh_abi_version() != APISIX_MESH_ABI_VERSION) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "libapisix_mesh %s has interface version %uD, "
+                           "this module was built for %d",
+                           apisix_mesh_version(), apisix_mesh_abi_version(),
+                           APISIX_MESH_ABI_VERSION);
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->settings = ngx_array_create(cf->pool, 8, sizeof(ngx_keyval_t));
+    if (mcf->settings == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    save = *cf;
+    cf->handler = ngx_apisix_mesh_setting;
+    cf->handler_conf = data;
+
+    rv = ngx_conf_parse(cf, NULL);
+
+    *cf = save;
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (ngx_apisix_mesh_json(mcf, (ngx_socket_t) -1, &json) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (apisix_mesh_config_check((char *) json.data, json.len)
+        != APISIX_MESH_RESULT_OK)
+    {
+        error = apisix_mesh_last_error();
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "apisix_mesh: %*s",
+                           error.len, error.data);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_apisix_mesh_setting(ngx_conf_t *cf, ngx_command_t *dummy, void *data)
+{
+    ngx_apisix_mesh_conf_t *mcf = data;
+
+    ngx_str_t     *value;
+    ngx_uint_t     i;
+    ngx_keyval_t  *kv;
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts != 2) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid number of arguments in setting \"%V\" "
+                           "of \"apisix_mesh\", it takes one value",
+                           &value[0]);
+        return NGX_CONF_ERROR;
+    }
+
+    kv = mcf->settings->elts;
+
+    for (i = 0; i < mcf->settings->nelts; i++) {
+        if (kv[i].key.len == value[0].len
+            && ngx_strncmp(kv[i].key.data, value[0].data, value[0].len) == 0)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "setting \"%V\" of \"apisix_mesh\" is duplicate",
+                               &value[0]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    kv = ngx_array_push(mcf->settings);
+    if (kv == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    kv->key = value[0];
+    kv->value = value[1];
+
+    return NGX_CONF_OK;
+}
+
+
+/*
+ * The settings as the library takes them.  With a descriptor, it is the value
+ * of "etcd_listen", whatever that was.
+ */
+
+static ngx_int_t
+ngx_apisix_mesh_json(ngx_apisix_mesh_conf_t *mcf, ngx_socket_t fd,
+    ngx_str_t *json)
+{
+    u_char        *p, buf[sizeof("fd:") + NGX_INT_T_LEN];
+    size_t         len;
+    ngx_str_t      listen, inherited;
+    ngx_uint_t     i;
+    ngx_keyval_t  *kv;
+
+    ngx_str_set(&listen, "etcd_listen");
+
+    inherited.data = buf;
+    inherited.len = ngx_sprintf(buf, "fd:%d", (int) fd) - buf;
+
+    /* a byte becomes six at most, "\u001f"; the rest is quotes and signs */
+
+    len = sizeof("{\"etcd_listen\":\"\"}") + sizeof(buf);
+    kv = mcf->settings->elts;
+
+    for (i = 0; i < mcf->settings->nelts; i++) {
+        len += 6 * (kv[i].key.len + kv[i].value.len) + sizeof("\"\":\"\",");
+    }
+
+    json->data = ngx_pnalloc(mcf->pool, len);
+    if (json->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = json->data;
+    *p++ = '{';
+
+    for (i = 0; i < mcf->settings->nelts; i++) {
+        if (fd != (ngx_socket_t) -1
+            && kv[i].key.len == listen.len
+            && ngx_strncmp(kv[i].key.data, listen.data, listen.len) == 0)
+        {
+            continue;
+        }
+
+        p = ngx_apisix_mesh_json_string(p, &kv[i].key);
+        *p++ = ':';
+        p = ngx_apisix_mesh_json_string(p, &kv[i].value);
+        *p++ = ',';
+    }
+
+    if (fd != (ngx_socket_t) -1) {
+        p = ngx_apisix_mesh_json_string(p, &listen);
+        *p++ = ':';
+        p = ngx_apisix_mesh_json_string(p, &inherited);
+        *p++ = ',';
+    }
+
+    if (p[-1] == ',') {
+        p--;
+    }
+
+    *p++ = '}';
+
+    json->len = p - json->data;
+
+    return NGX_OK;
+}
+
+
+static u_char *
+ngx_apisix_mesh_json_string(u_char *p, ngx_str_t *s)
+{
+    *p++ = '"';
+    p = (u_char *) ngx_escape_json(p, s->data, s->len);
+    *p++ = '"';
+
+    return p;
+}
+
+
+/*
+ * Here and not in init_module: a cycle that fails here is dropped and the old
+ * one goes on, while an error of init_module ends the master process.  From
+ * now on the socket belongs to the pool, whatever becomes of the cycle.
+ */
+
+static char *
+ngx_apisix_mesh_init_conf(ngx_cycle_t *cycle, void *data)
+{
+    ngx_apisix_mesh_conf_t *mcf = data;
+
+    int                  fd;
+    ngx_str_t            json, *old, *new;
+    ngx_pool_cleanup_t  *cln;
+    apisix_mesh_buffer   error;
+
+    if (mcf->settings == NULL
+        || ngx_test_config
+        || ngx_process == NGX_PROCESS_SIGNALLER)
+    {
+        return NGX_CONF_OK;
+    }
+
+    cln = ngx_pool_cleanup_add(cycle->pool, 0);
+    if (cln == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    cln->handler = ngx_apisix_mesh_close;
+    cln->data = mcf;
+
+    if (ngx_apisix_mesh_current
+        && ngx_apisix_mesh_current->fd != (ngx_socket_t) -1)
+    {
+        old = ngx_apisix_mesh_etcd_listen(ngx_apisix_mesh_current);
+        new = ngx_apisix_mesh_etcd_listen(mcf);
+
+        if (old->len == new->len
+            && ngx_strncmp(old->data, new->data, new->len) == 0)
+        {
+            /* init_module takes the open socket over */
+            return NGX_CONF_OK;
+        }
+    }
+
+    if (ngx_apisix_mesh_json(mcf, (ngx_socket_t) -1, &json) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (apisix_mesh_listen((char *) json.data, json.len, &fd)
+        != APISIX_MESH_RESULT_OK)
+    {
+        error = apisix_mesh_last_error();
+
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "apisix_mesh: %*s",
+                      error.len, error.data);
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->fd = fd;
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_str_t *
+ngx_apisix_mesh_etcd_listen(ngx_apisix_mesh_conf_t *mcf)
+{
+    ngx_uint_t     i;
+    ngx_keyval_t  *kv;
+
+    static ngx_str_t  by_default = ngx_null_string;
+
+    kv = mcf->settings->elts;
+
+    for (i = 0; i < mcf->settings->nelts; i++) {
+        if (kv[i].key.len == sizeof("etcd_listen") - 1
+            && ngx_strncmp(kv[i].key.data, "etcd_listen", kv[i].key.len) == 0)
+        {
+            return &kv[i].value;
+        }
+    }
+
+    return &by_default;
+}
+
+
+/*
+ * Clean-up of a cycle's pool: a configuration that never came into force, or
+ * the last one before this module is loaded no more.
+ */
+
+static void
+ngx_apisix_mesh_close(void *data)
+{
+    ngx_apisix_mesh_conf_t *mcf = data;
+
+    if (mcf == ngx_apisix_mesh_current) {
+        ngx_apisix_mesh_current = NULL;
+    }
+
+    if (mcf->fd == (ngx_socket_t) -1) {
+        return;
+    }
+
+    if (ngx_close_socket(mcf->fd) == -1) {
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_socket_errno,
+                      ngx_close_socket_n " of the etcd endpoint failed");
+    }
+
+    mcf->fd = (ngx_socket_t) -1;
+}
+
+
+static ngx_int_t
+ngx_apisix_mesh_init_module(ngx_cycle_t *cycle)
+{
+    ngx_apisix_mesh_conf_t  *mcf, *old;
+
+    if (ngx_test_config) {
+        return NGX_OK;
+    }
+
+    mcf = (ngx_apisix_mesh_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                                  ngx_apisix_mesh_module);
+    old = ngx_apisix_mesh_current;
+
+    if (old) {
+        if (mcf->settings && mcf->fd == (ngx_socket_t) -1) {
+            mcf->fd = old->fd;
+            old->fd = (ngx_socket_t) -1;
+
+        } else {
+            ngx_apisix_mesh_close(old);
+        }
+    }
+
+    ngx_apisix_mesh_current = mcf->settings ? mcf : NULL;
+
+    /* a single process is not started anew on reload, so this is its start */
+
+    if (ngx_process == NGX_PROCESS_SINGLE
+        && !ngx_is_init_cycle(cycle->old_cycle))
+    {
+        ngx_apisix_mesh_stop();
+        ngx_apisix_mesh_start(cycle);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_apisix_mesh_init_process(ngx_cycle_t *cycle)
+{
+    if (ngx_apisix_mesh_current == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_process == NGX_PROCESS_SINGLE) {
+        ngx_apisix_mesh_start(cycle);
+
+    } else if (ngx_process == NGX_PROCESS_WORKER && ngx_worker == 0) {
+        ngx_apisix_mesh_start(cycle);
+        ngx_apisix_mesh_watch_shutdown(cycle);
+
+    } else {
+        /* the master keeps the socket open, this process has no use for it */
+        ngx_apisix_mesh_close(ngx_apisix_mesh_current);
+    }
+
+    return NGX_OK;
+}
+
+
+/* Covers the ways to exit without being told to quit, and a single process. */
+
+static void
+ngx_apisix_mesh_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_apisix_mesh_stop();
+}
+
+
+/* A failure is reported and no more: the process serves what it knows. */
+
+static void
+ngx_apisix_mesh_start(ngx_cycle_t *cycle)
+{
+    ngx_str_t                json;
+    apisix_mesh_buffer       error;
+    ngx_apisix_mesh_conf_t  *mcf;
+
+    mcf = ngx_apisix_mesh_current;
+
+    if (mcf == NULL || ngx_apisix_mesh_json(mcf, mcf->fd, &json) != NGX_OK) {
+        return;
+    }
+
+    apisix_mesh_set_log(ngx_apisix_mesh_log, cycle->log);
+
+    if (apisix_mesh_start((char *) json.data, json.len, &ngx_apisix_mesh)
+        != APISIX_MESH_RESULT_OK)
+    {
+        error = apisix_mesh_last_error();
+
+        ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
+                      "apisix_mesh does not start: %*s",
+                      error.len, error.data);
+    }
+}
+
+
+/*
+ * The library waits for its thread, a second at most, and a moment as a rule.
+ * The log function goes too: this module can be unmapped, the thread cannot be
+ * forced to end.
+ */
+
+static void
+ngx_apisix_mesh_stop(void)
+{
+    apisix_mesh_buffer  error;
+
+    if (ngx_apisix_mesh == NULL) {
+        return;
+    }
+
+    if (apisix_mesh_stop(ngx_apisix_mesh) != APISIX_MESH_RESULT_OK) {
+        error = apisix_mesh_last_error();
+
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "apisix_mesh does not stop: %*s", error.len, error.data);
+    }
+
+    ngx_apisix_mesh = NULL;
+
+    apisix_mesh_set_log(NULL, NULL);
+}
+
+
+/*
+ * nginx calls modules when a worker exits, which may be hours after it was told
+ * to quit.  What it does at once is to call the read handlers of idle
+ * connections, so we hold one.  It carries the etcd socket only because
+ * a connection without a descriptor is taken for a free one; no event is ever
+ * asked for on it.
+ */
+
+static void
+ngx_apisix_mesh_watch_shutdown(ngx_cycle_t *cycle)
+{
+    ngx_connection_t  *c;
+
+    if (ngx_apisix_mesh == NULL) {
+        return;
+    }
+
+    c = ngx_get_connection(ngx_apisix_mesh_current->fd, cycle->log);
+    if (c == NULL) {
+        /* reported; exit_process is left */
+        return;
+    }
+
+    c->idle = 1;
+    c->read->handler = ngx_apisix_mesh_shutdown_handler;
+    c->read->log = cycle->log;
+}
+
+
+static void
+ngx_apisix_mesh_shutdown_handler(ngx_event_t *ev)
+{
+    ngx_connection_t *c = ev->data;
+
+    if (!c->close) {
+        return;
+    }
+
+    ngx_free_connection(c);
+    c->fd = (ngx_socket_t) -1;
+
+    ngx_apisix_mesh_stop();
+
+    /* or a client could wait in the backlog of a socket without a host */
+    ngx_apisix_mesh_close(ngx_apisix_mesh_current);
+}
+
+
+/*
+ * Called on threads of the library.  That is safe: a line of the error log is
+ * built on the stack, with the time string of the event loop, which is replaced
+ * and not overwritten when time goes on, and goes out in one write; nginx's own
+ * thread pools log in this way.
+ *
+ * Changes of state are notices here, the level of nginx's own.  Names that come
+ * from the control plane do not get to write lines of their own.
+ */
+
+static void
+ngx_apisix_mesh_log(void *data, apisix_mesh_log_level level, const char *text,
+    size_t len)
+{
+    ngx_log_t *log = data;
+
+    size_t       i;
+    u_char       line[NGX_MAX_ERROR_STR];
+    ngx_uint_t   nginx_level;
+
+    switch (level) {
+
+    case APISIX_MESH_LOG_LEVEL_ERROR:
+        nginx_level = NGX_LOG_ERR;
+        break;
+
+    case APISIX_MESH_LOG_LEVEL_WARN:
+        nginx_level = NGX_LOG_WARN;
+        break;
+
+    case APISIX_MESH_LOG_LEVEL_INFO:
+        nginx_level = NGX_LOG_NOTICE;
+        break;
+
+    default:
+        nginx_level = NGX_LOG_DEBUG;
+        break;
+    }
+
+    len = ngx_min(len, NGX_MAX_ERROR_STR);
+
+    for (i = 0; i < len; i++) {
+        line[i] = ((u_char) text[i] < ' ') ? ' ' : (u_char) text[i];
+    }
+
+    ngx_log_error(nginx_level, log, 0, "apisix_mesh: %*s", len, line);
+}
