@@ -78,8 +78,11 @@ local function answer(status, text)
 end
 
 
-local function upstream_by_id(id)
-    local object = objects["/upstreams/" .. id]
+local function upstream_of(target)
+    if not target.upstream_id then
+        return target.upstream
+    end
+    local object = objects["/upstreams/" .. target.upstream_id]
     return object and object.value
 end
 
@@ -105,14 +108,13 @@ function _M.access()
         return answer(response.status, response.body or "")
     end
 
-    local id = plugins.upstream_id(route.plugins or {}) or route.upstream_id
-    local upstream = id and upstream_by_id(id) or route.upstream
+    local upstream = upstream_of(plugins.target(route))
     if not upstream then
         return answer(502, "route " .. ngx.var.demo_route .. " has no upstream")
     end
     local node = nodes.choose(upstream, {})
     if not node then
-        return answer(503, "upstream " .. (upstream.name or upstream.id) .. " has no nodes")
+        return answer(503, "the upstream of route " .. ngx.var.demo_route .. " has no nodes")
     end
 
     if upstream.pass_host == "rewrite" then
@@ -121,6 +123,7 @@ function _M.access()
         ngx.var.upstream_host = node.host
     end
     ngx.ctx.upstream, ngx.ctx.node, ngx.ctx.tried = upstream, node, {}
+    ngx.ctx.timeout = route.timeout or upstream.timeout
 end
 
 
@@ -134,9 +137,8 @@ function _M.balance()
         balancer.set_more_tries(ctx.upstream.retries)
     end
 
-    local timeout = ctx.upstream.timeout
-    if timeout then
-        balancer.set_timeouts(timeout.connect, timeout.send, timeout.read)
+    if ctx.timeout then
+        balancer.set_timeouts(ctx.timeout.connect, ctx.timeout.send, ctx.timeout.read)
     end
     local ok, err = balancer.set_current_peer(ctx.node.host, ctx.node.port)
     if not ok then

@@ -38,11 +38,21 @@ local function equal(left, right)
 end
 
 
+-- As numbers when the right side is one; then what is no number is neither less nor more.
+local function as_right(left, right)
+    return type(right) == "number" and tonumber(left) or type(right) == "string" and left or nil
+end
+
+
 local function less(left, right)
-    if type(right) == "number" then
-        left = tonumber(left)
-    end
+    left = as_right(left, right)
     return left ~= nil and left < right
+end
+
+
+local function at_least(left, right)
+    left = as_right(left, right)
+    return left ~= nil and left >= right
 end
 
 
@@ -57,9 +67,8 @@ local operators = {
     ["~~"] = function(left, right) return found(left, right, "jo") end,
     ["~*"] = function(left, right) return found(left, right, "ijo") end,
     ["<"] = less,
-    [">"] = function(left, right)
-        return left ~= nil and not less(left, right) and not equal(left, right)
-    end,
+    [">"] = function(left, right) return at_least(left, right) and not equal(left, right) end,
+    [">="] = at_least,
     ["in"] = function(left, right)
         for _, value in ipairs(right) do
             if equal(left, value) then

@@ -2,7 +2,7 @@
 --
 -- In: a route's `plugins`. Out: a response that ends the request, changes to the request, or
 -- another upstream. Understood: fault-injection (abort), proxy-rewrite (uri, regex_uri, host, method,
--- headers), traffic-split (by upstream_id). Others are ignored.
+-- headers), redirect (uri), traffic-split. Others are ignored.
 
 local expression = require("sidecar.expression")
 local nodes = require("sidecar.nodes")
@@ -109,6 +109,15 @@ local function rewrite(conf)
 end
 
 
+local function redirect(conf)
+    local location = expand(conf.uri)
+    if conf.append_query_string and ngx.var.args then
+        location = location .. (find(location, "?", 1, true) and "&" or "?") .. ngx.var.args
+    end
+    return {status = conf.ret_code or 302, headers = {Location = location}}
+end
+
+
 --- Runs what acts on the request, in APISIX's order of priority.
 -- @param plugins  table of name -> configuration
 -- @return         nil, or `{status = n, body = text or nil, headers = table}` to answer with
@@ -121,6 +130,7 @@ function _M.run(plugins)
     if plugins["proxy-rewrite"] then
         rewrite(plugins["proxy-rewrite"])
     end
+    return plugins.redirect and redirect(plugins.redirect)
 end
 
 
@@ -138,15 +148,18 @@ local function every_part()
 end
 
 
---- The upstream that traffic-split picks; nil leaves it to the route.
-function _M.upstream_id(plugins)
-    local split = plugins["traffic-split"]
+--- What names the upstream: the part that traffic-split picks, or the route itself.
+-- @param route  decoded route object
+-- @return       a table with `upstream_id` or `upstream`
+function _M.target(route)
+    local split = route.plugins and route.plugins["traffic-split"]
     for _, rule in ipairs(split and split.rules or {}) do
         if rule_fits(rule) then
             local part = nodes.next(rule.weighted_upstreams, every_part)
-            return part and part.upstream_id
+            return part and (part.upstream_id or part.upstream) and part or route
         end
     end
+    return route
 end
 
 
