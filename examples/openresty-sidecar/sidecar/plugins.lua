@@ -1,8 +1,8 @@
 --- EXAMPLE: the APISIX plugins that translated routes carry, as far as the demo needs them.
 --
 -- In: a route's `plugins`. Out: a response that ends the request, changes to the request, or
--- another upstream. Understood: fault-injection (abort), proxy-rewrite (uri, regex_uri, host, method,
--- headers), redirect (uri), traffic-split. Others are ignored.
+-- another upstream. Understood: fault-injection (abort), proxy-rewrite (uri, regex_uri, host,
+-- method, headers), redirect (uri), traffic-split. Others are ignored.
 
 local expression = require("sidecar.expression")
 local nodes = require("sidecar.nodes")
