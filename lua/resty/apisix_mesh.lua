@@ -1,0 +1,230 @@
+--- The mesh library from Lua: what the control plane wants, as APISIX objects.
+--
+-- In: settings for `start`, keys and prefixes for queries. Out: JSON text; decoding is left to the
+-- caller. All functions act on the one instance of this nginx process, whoever started it: the
+-- nginx module (directive in nginx.conf) or `start`. Nothing is remembered here between calls.
+--
+-- A function that fails returns `nil, err, code`: `err` is one line of text, `code` one of
+-- `_M.codes`. No call waits for the network, so all may be made in any phase of a request.
+
+local binding = require("resty.apisix_mesh.ffi")
+local cjson = require("cjson.safe")
+local ffi = require("ffi")
+
+local lib = binding.lib
+local ffi_gc = ffi.gc
+local ffi_new = ffi.new
+local ffi_string = ffi.string
+local tonumber = tonumber
+local type = type
+
+local OK = tonumber(lib.APISIX_MESH_RESULT_OK)
+
+local _M = {
+    version = ffi_string(lib.apisix_mesh_version()),
+    codes = {
+        ARGUMENT = tonumber(lib.APISIX_MESH_RESULT_ARGUMENT),
+        CONFIG = tonumber(lib.APISIX_MESH_RESULT_CONFIG),
+        LISTEN = tonumber(lib.APISIX_MESH_RESULT_LISTEN),
+        SYSTEM = tonumber(lib.APISIX_MESH_RESULT_SYSTEM),
+        ALREADY_RUNNING = tonumber(lib.APISIX_MESH_RESULT_ALREADY_RUNNING),
+        NOT_RUNNING = tonumber(lib.APISIX_MESH_RESULT_NOT_RUNNING),
+        FORKED = tonumber(lib.APISIX_MESH_RESULT_FORKED),
+        NOT_READY = tonumber(lib.APISIX_MESH_RESULT_NOT_READY),
+        NOT_FOUND = tonumber(lib.APISIX_MESH_RESULT_NOT_FOUND),
+        PANIC = tonumber(lib.APISIX_MESH_RESULT_PANIC),
+    },
+}
+
+
+local function failure(result)
+    local text = lib.apisix_mesh_last_error()
+    local err = text.len > 0 and ffi_string(text.data, text.len) or "the library gave no reason"
+    return nil, err, tonumber(result)
+end
+
+
+local function wrong_argument(err)
+    return nil, err, _M.codes.ARGUMENT
+end
+
+
+-- The instance of this process. A handle is never kept: it dies with `stop`, which anyone may
+-- call.
+local function running()
+    local mesh = ffi_new("apisix_mesh *[1]")
+    local result = lib.apisix_mesh_running(mesh)
+    if tonumber(result) ~= OK then
+        return failure(result)
+    end
+    return mesh[0]
+end
+
+
+local function new_buffer()
+    return ffi_gc(ffi_new("apisix_mesh_buffer"), lib.apisix_mesh_buffer_free)
+end
+
+
+-- Large values are given back at once and not when the collector comes by; it still frees the
+-- buffer if the string cannot be made.
+local function take_text(buffer)
+    local text = ffi_string(buffer.data, buffer.len)
+    lib.apisix_mesh_buffer_free(buffer)
+    return text
+end
+
+
+--- Starts the library in this nginx process, after the fork: in init_worker_by_lua. Not needed with
+-- the nginx module.
+-- @param config  table of settings, such as `{xds = "grpc://127.0.0.1:15010"}`, or the same as JSON
+--                or YAML text
+-- @return        true when the settings are good and the etcd endpoint listens; the first
+--                configuration comes later (see `revision`)
+function _M.start(config)
+    local text = config
+    if type(config) == "table" then
+        local err
+        text, err = cjson.encode(config)
+        if not text then
+            return wrong_argument("config: " .. err)
+        end
+    elseif type(config) ~= "string" then
+        return wrong_argument("config: a table or text is needed, not " .. type(config))
+    end
+
+    local mesh = ffi_new("apisix_mesh *[1]")
+    local result = lib.apisix_mesh_start(text, #text, mesh)
+    if tonumber(result) ~= OK then
+        return failure(result)
+    end
+    return true
+end
+
+
+--- Stops the instance of this process, for everybody in it.
+-- @return  true
+function _M.stop()
+    local mesh, err, code = running()
+    if not mesh then
+        return nil, err, code
+    end
+
+    local result = lib.apisix_mesh_stop(mesh)
+    if tonumber(result) ~= OK then
+        return failure(result)
+    end
+    return true
+end
+
+
+--- One object.
+-- @param key  such as "/routes/4f1c..." or "/upstreams/..."
+-- @return     the object as JSON text
+-- @return     the revision of its last change
+function _M.get(key)
+    if type(key) ~= "string" then
+        return wrong_argument("key: text is needed, not " .. type(key))
+    end
+    local mesh, err, code = running()
+    if not mesh then
+        return nil, err, code
+    end
+
+    local value, mod_revision = new_buffer(), ffi_new("int64_t[1]")
+    local result = lib.apisix_mesh_get(mesh, key, #key, value, mod_revision)
+    if tonumber(result) ~= OK then
+        return failure(result)
+    end
+    return take_text(value), tonumber(mod_revision[0])
+end
+
+
+local function items(list)
+    local array = {}
+    local item = ffi_new("apisix_mesh_item")
+    for index = 0, tonumber(lib.apisix_mesh_list_len(list)) - 1 do
+        local result = lib.apisix_mesh_list_get(list, index, item)
+        if tonumber(result) ~= OK then
+            return failure(result)
+        end
+        array[index + 1] = {
+            key = ffi_string(item.key, item.key_len),
+            value = ffi_string(item.value, item.value_len),
+            create_revision = tonumber(item.create_revision),
+            mod_revision = tonumber(item.mod_revision),
+        }
+    end
+    return array
+end
+
+
+--- All objects whose key starts with a prefix, as they were at one revision.
+-- @param prefix  such as "/routes/"; "" or nil lists everything
+-- @return        array of `{key = "/routes/...", value = <JSON text>, create_revision = n,
+--                mod_revision = n}`, sorted by key
+-- @return        that revision
+function _M.list(prefix)
+    prefix = prefix or ""
+    if type(prefix) ~= "string" then
+        return wrong_argument("prefix: text is needed, not " .. type(prefix))
+    end
+    local mesh, err, code = running()
+    if not mesh then
+        return nil, err, code
+    end
+
+    local out = ffi_new("apisix_mesh_list *[1]")
+    local result = lib.apisix_mesh_list_new(mesh, prefix, #prefix, out)
+    if tonumber(result) ~= OK then
+        return failure(result)
+    end
+
+    local list = ffi_gc(out[0], lib.apisix_mesh_list_free)
+    local revision = tonumber(lib.apisix_mesh_list_revision(list))
+    local array
+    array, err, code = items(list)
+    lib.apisix_mesh_list_free(ffi_gc(list, nil))
+    if not array then
+        return nil, err, code
+    end
+    return array, revision
+end
+
+
+--- The present revision. It rises with every change, so comparing it is a cheap test for news.
+-- @return  a whole number; 0 until the first configuration has come
+function _M.revision()
+    local mesh, err, code = running()
+    if not mesh then
+        return nil, err, code
+    end
+
+    local revision = ffi_new("int64_t[1]")
+    local result = lib.apisix_mesh_revision(mesh, revision)
+    if tonumber(result) ~= OK then
+        return failure(result)
+    end
+    return tonumber(revision[0])
+end
+
+
+--- What the library knows of itself.
+-- @return  JSON text: an object with `ready`, `revision`, `objects`, `etcd`, `xds` and `issues`
+--          (what the control plane asked for and APISIX cannot do)
+function _M.status()
+    local mesh, err, code = running()
+    if not mesh then
+        return nil, err, code
+    end
+
+    local json = new_buffer()
+    local result = lib.apisix_mesh_status(mesh, json)
+    if tonumber(result) ~= OK then
+        return failure(result)
+    end
+    return take_text(json)
+end
+
+
+return _M
