@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::{
-    config::Config,
+    config::{Config, ProcessVars},
     error::Error,
     etcd, log,
     status::{self, Progress},
@@ -27,6 +27,7 @@ use crate::{
 };
 
 pub mod signals;
+mod source;
 
 /// How long [`Agent::stop`] waits for its thread; nginx is not kept from quitting by a library that hangs.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
@@ -42,7 +43,7 @@ pub struct Agent {
 struct Shared {
     config: Config,
     store: Arc<Store>,
-    source: Arc<SourceStatus>,
+    source: SourceStatus,
     progress: ArcSwap<Progress>,
 }
 
@@ -50,8 +51,8 @@ impl Agent {
     /// Checks the settings, opens the etcd endpoint and starts the thread.
     pub fn start(config: Config) -> Result<Self, Error> {
         log::install(config.log_level);
-        let source = Source::new(&config)?;
-        let listener = etcd::Address::parse(&config.etcd_listen, config.etcd_allow_remote)?.bind()?;
+        let source = Source::new(&config.xds, source::options(&config, &ProcessVars))?;
+        let listener = listen(&config)?;
         let shared = Arc::new(Shared {
             store: Arc::new(Store::new(store::Options::default())),
             source: source.status(),
@@ -66,7 +67,9 @@ impl Agent {
             .map_err(|source| Error::System { what: "event loop", source })?;
         let street = Street { shared: shared.clone(), source, listener, stopped };
         let thread = signals::with_all_blocked(|| {
-            std::thread::Builder::new().name("apisix-mesh".to_owned()).spawn(move || runtime.block_on(street.run()))
+            std::thread::Builder::new()
+                .name("apisix-mesh".to_owned())
+                .spawn(move || runtime.block_on(street.run()))
         })
         .map_err(|source| Error::System { what: "background thread", source })?;
         Ok(Self { shared, stop, thread: Mutex::new(Some(thread)) })
@@ -83,7 +86,10 @@ impl Agent {
         if thread.is_finished() {
             let _ = thread.join();
         } else {
-            error!(thread = thread.as_pthread_t(), "the background thread did not stop in time; it is left behind");
+            error!(
+                thread = thread.as_pthread_t(),
+                "the background thread did not stop in time; it is left behind"
+            );
         }
     }
 
@@ -105,6 +111,12 @@ impl Agent {
     }
 }
 
+/// Opens the etcd endpoint's socket.
+pub fn listen(config: &Config) -> Result<etcd::Listener, Error> {
+    let reach = if config.etcd_allow_remote { etcd::Reach::Remote } else { etcd::Reach::Loopback };
+    etcd::Listener::open(&config.etcd_listen, reach)
+}
+
 /// What runs on the background thread.
 struct Street {
     shared: Arc<Shared>,
@@ -117,21 +129,25 @@ impl Street {
     async fn run(self) {
         let Self { shared, source, listener, mut stopped } = self;
         info!(xds = shared.config.xds, etcd = shared.config.etcd_listen, "started");
-        let options = etcd::Options { prefix: shared.config.etcd_prefix.clone() };
+        let options = etcd::Options { prefix: shared.config.etcd_prefix.clone(), ..etcd::Options::default() };
         let mut shutdown = stopped.clone();
         let endpoint = tokio::spawn(etcd::serve(listener, shared.store.clone(), options, async move {
             let _ = shutdown.wait_for(|stop| *stop).await;
         }));
         // A task of its own, so that a panic in it takes nothing else down: the last configuration stays served.
-        let mut pipeline = tokio::spawn(publish(shared, source));
-        tokio::select! {
-            ended = &mut pipeline => {
-                let cause = ended.err().map(|e| e.to_string()).unwrap_or_default();
-                error!(cause, "the xDS source stopped; the last configuration stays in force until a restart");
-                let _ = stopped.wait_for(|stop| *stop).await;
+        let pipeline = tokio::spawn(publish(shared, source));
+        let source_ends = pipeline.abort_handle();
+        tokio::spawn(async move {
+            if let Err(cause) = pipeline.await
+                && cause.is_panic()
+            {
+                error!(
+                    "the xDS source stopped ({cause}); the last configuration stays in force until a restart"
+                );
             }
-            _ = stopped.wait_for(|stop| *stop) => pipeline.abort(),
-        }
+        });
+        let _ = stopped.wait_for(|stop| *stop).await;
+        source_ends.abort();
         let _ = endpoint.await;
         info!("stopped");
     }
@@ -154,7 +170,11 @@ async fn publish(shared: Arc<Shared>, mut source: Source) {
         let committed = shared.store.commit(&delta);
         shared.progress.store(Arc::new(Progress { issues: translator.issues() }));
         if let (false, Some(commit)) = (ready, committed) {
-            info!(revision = commit.revision, objects = delta.puts.len(), "the first configuration is complete");
+            info!(
+                revision = commit.revision,
+                objects = delta.puts.len(),
+                "the first configuration is complete"
+            );
         }
     }
 }

@@ -35,7 +35,8 @@ pub const APISIX_MESH_ABI_VERSION: u32 = 1;
 /// Takes a log line: `text` has `len` bytes, no newline and no terminating NUL, and lives until the function returns.
 ///
 /// Called on threads of the library, one call at a time for each thread. It must not call into the library.
-pub type LogFunction = Option<unsafe extern "C" fn(data: *mut c_void, level: LogLevel, text: *const c_char, len: usize)>;
+pub type LogFunction =
+    Option<unsafe extern "C" fn(data: *mut c_void, level: LogLevel, text: *const c_char, len: usize)>;
 
 /// The version of this interface that the library was built with. Compare it with `APISIX_MESH_ABI_VERSION` after
 /// loading the library at run time.
@@ -63,7 +64,7 @@ pub unsafe extern "C" fn apisix_mesh_config_check(config: *const c_char, config_
     call(|| {
         // SAFETY: the caller's promise.
         let config = unsafe { text("config", config, config_len) }?;
-        process::check(&Config::from_text(config)?)
+        Config::from_text(config).map(drop)
     })
 }
 
@@ -77,7 +78,11 @@ pub unsafe extern "C" fn apisix_mesh_config_check(config: *const c_char, config_
 ///
 /// `config` points to `config_len` readable bytes, `fd` to a writable int.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn apisix_mesh_listen(config: *const c_char, config_len: usize, fd: *mut c_int) -> MeshResult {
+pub unsafe extern "C" fn apisix_mesh_listen(
+    config: *const c_char,
+    config_len: usize,
+    fd: *mut c_int,
+) -> MeshResult {
     call(|| {
         // SAFETY: the caller's promise.
         let (config, fd) = unsafe { (text("config", config, config_len)?, out("fd", fd)?) };
@@ -236,7 +241,11 @@ pub unsafe extern "C" fn apisix_mesh_list_revision(list: *const List) -> i64 {
 ///
 /// `list` is a list that has not been freed, `item` points to writable memory.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn apisix_mesh_list_get(list: *const List, index: usize, item: *mut Item) -> MeshResult {
+pub unsafe extern "C" fn apisix_mesh_list_get(
+    list: *const List,
+    index: usize,
+    item: *mut Item,
+) -> MeshResult {
     call(|| {
         // SAFETY: the caller's promise.
         let (list, item) = unsafe { (list.as_ref(), out("item", item)?) };

@@ -14,6 +14,8 @@ use crate::{error::Error, log::Level};
 pub trait Vars {
     /// The value of a variable, if it is set.
     fn get(&self, name: &str) -> Option<String>;
+    /// The names of all variables.
+    fn names(&self) -> Vec<String>;
 }
 
 /// The variables of this process.
@@ -22,6 +24,10 @@ pub struct ProcessVars;
 impl Vars for ProcessVars {
     fn get(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
+    }
+
+    fn names(&self) -> Vec<String> {
+        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
     }
 }
 
@@ -294,6 +300,10 @@ mod tests {
     impl Vars for Fake {
         fn get(&self, name: &str) -> Option<String> {
             self.0.get(name).map(|v| v.to_string())
+        }
+
+        fn names(&self) -> Vec<String> {
+            self.0.keys().map(|n| n.to_string()).collect()
         }
     }
 

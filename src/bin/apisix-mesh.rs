@@ -149,7 +149,11 @@ fn parsed<T: FromStr<Err: Display>>(arguments: &ArgMatches, flag: &str) -> Resul
 
 fn translate_files(arguments: &ArgMatches) -> Outcome {
     let paths: Vec<_> = arguments.get_many::<PathBuf>("path").into_iter().flatten().cloned().collect();
-    let (snapshot, problems) = xds::file::load(&paths);
+    let (loaded, problems) = xds::file::merge(paths.iter().map(|path| xds::file::load(path)));
+    let mut snapshot = xds::Snapshot::default();
+    for resource in loaded {
+        snapshot.insert(resource.kind, resource.resource);
+    }
     for problem in &problems {
         eprintln!("apisix-mesh: {problem}");
     }

@@ -6,13 +6,17 @@
 
 use std::{
     ffi::c_int,
-    os::fd::IntoRawFd,
+    os::fd::{IntoRawFd as _, OwnedFd},
     sync::Arc,
 };
 
 use parking_lot::Mutex;
 
-use crate::{agent::Agent, config::Config, error::Error, etcd};
+use crate::{
+    agent::{self, Agent},
+    config::Config,
+    error::Error,
+};
 
 /// A running instance of the library.
 pub struct Mesh {
@@ -22,15 +26,9 @@ pub struct Mesh {
 
 static RUNNING: Mutex<Option<Box<Mesh>>> = Mutex::new(None);
 
-/// Whether an instance could be started with these settings, as far as can be told without starting it.
-pub fn check(config: &Config) -> Result<(), Error> {
-    etcd::Address::parse(&config.etcd_listen, config.etcd_allow_remote).map(drop)
-}
-
 /// Opens the etcd socket.
 pub fn listen(config: &Config) -> Result<c_int, Error> {
-    let address = etcd::Address::parse(&config.etcd_listen, config.etcd_allow_remote)?;
-    Ok(address.bind()?.into_raw_fd())
+    Ok(OwnedFd::from(agent::listen(config)?).into_raw_fd())
 }
 
 /// Starts the instance of this process.

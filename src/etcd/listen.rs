@@ -54,6 +54,15 @@ impl Listener {
     }
 }
 
+impl From<Listener> for OwnedFd {
+    fn from(listener: Listener) -> Self {
+        match listener {
+            Listener::Tcp(listener) => listener.into(),
+            Listener::Unix(listener) => listener.into(),
+        }
+    }
+}
+
 fn open_tcp(address: &str, reach: Reach) -> io::Result<TcpListener> {
     let addresses: Vec<_> = address.to_socket_addrs().map_err(explain_syntax)?.collect();
     let outside = addresses.iter().find(|address| !address.ip().is_loopback());

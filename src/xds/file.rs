@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-pub use load::{Loaded, Problem, load};
+pub use load::{Loaded, Problem, load, merge};
 use reader::{Reader, Reading};
 
 use super::{
@@ -49,7 +49,7 @@ impl FileSource {
     pub fn new(uri: &str, path: &str, options: &SourceOptions) -> Result<Self, Error> {
         if !path.starts_with('/') {
             let problem = format!("{uri:?}: an absolute path is expected, as in file:///etc/xds");
-            return Err(Error::config("xds_source", problem));
+            return Err(Error::config("xds", problem));
         }
         Ok(Self {
             snapshot: Snapshot::default(),

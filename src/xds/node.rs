@@ -5,21 +5,16 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::pb::{
-    envoy::config::core::v3::{Node, node::UserAgentVersionType},
-    google::protobuf::{self, ListValue, Struct, value::Kind},
+use crate::{
+    config::Vars,
+    pb::{
+        envoy::config::core::v3::{Node, node::UserAgentVersionType},
+        google::protobuf::{self, ListValue, Struct, value::Kind},
+    },
 };
 
 /// Where istiod's injector mounts the labels of the pod.
 pub const LABELS_FILE: &str = "/etc/istio/pod/labels";
-
-/// Where settings come from that are not in the configuration.
-pub trait Vars {
-    /// The value of a variable, if it is set.
-    fn get(&self, name: &str) -> Option<String>;
-    /// The names of all variables.
-    fn names(&self) -> Vec<String>;
-}
 
 /// What the node is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]

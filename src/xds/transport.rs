@@ -41,7 +41,7 @@ pub struct Target {
 impl Target {
     /// Reads `grpc://host:port`. `max_response_bytes` 0 is no limit.
     pub fn new(uri: &str, max_response_bytes: usize) -> Result<Self, Error> {
-        let refuse = |problem: String| Error::config("xds_source", problem);
+        let refuse = |problem: String| Error::config("xds", problem);
         if uri.starts_with("grpcs://") {
             return Err(refuse(format!("{uri:?}: TLS is not supported yet; use grpc://host:port")));
         }
@@ -155,7 +155,7 @@ mod tests {
             ("grpc://a b:1", "grpc://a b:1"),
         ] {
             let error = Target::new(uri, 0).unwrap_err().to_string();
-            assert!(error.contains(word) && error.contains("xds_source"), "{uri}: {error}");
+            assert!(error.contains(word) && error.contains("xds"), "{uri}: {error}");
         }
         assert!(Target::new("grpc://[::1]:15010/", 0).is_ok());
     }

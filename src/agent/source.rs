@@ -1,0 +1,34 @@
+//! From settings and the pod's environment to the options of the xDS source.
+
+use crate::{
+    config::{Config, Vars},
+    xds::{
+        SourceOptions,
+        node::{LABELS_FILE, NodeConfig},
+    },
+};
+
+/// A setting wins over what the environment says.
+pub fn options(config: &Config, vars: &dyn Vars) -> SourceOptions {
+    let labels = std::fs::read_to_string(LABELS_FILE).ok();
+    let mut node = NodeConfig::from_pod(vars, labels.as_deref());
+    node.node_type.clone_from(&config.node_type);
+    node.node_id.clone_from(&config.node_id);
+    for (setting, part) in [
+        (&config.node_ip, &mut node.ip),
+        (&config.pod_name, &mut node.name),
+        (&config.pod_namespace, &mut node.namespace),
+        (&config.node_domain, &mut node.domain),
+    ] {
+        if let Some(setting) = setting {
+            part.clone_from(setting);
+        }
+    }
+    node.metadata.extend(config.node_metadata.clone());
+    SourceOptions {
+        node,
+        initial_fetch_timeout: config.initial_fetch_timeout,
+        max_response_bytes: config.xds_max_message_size,
+        ..SourceOptions::default()
+    }
+}
