@@ -84,6 +84,20 @@ async fn refusals_have_etcds_codes_and_texts() {
 }
 
 #[tokio::test]
+async fn what_nobody_wrote_is_unimplemented() {
+    let endpoint = Endpoint::empty();
+    for path in ["/v3lockpb.Lock/Lock", "/etcdserverpb.KV/Nope", "/etcdserverpb.Nope/Range"] {
+        let mut client = tonic::client::Grpc::new(channel(&endpoint).await);
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<RangeRequest, RangeRequest>::default();
+        let request = tonic::Request::new(range("a"));
+        let status =
+            client.unary(request, http::uri::PathAndQuery::from_static(path), codec).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unimplemented, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_transaction_that_only_reads_compares_first() {
     let endpoint = Endpoint::empty();
     let revision = endpoint.put(route("a"), "{}");

@@ -119,7 +119,7 @@ async fn a_watch_made_under_writes_has_no_gap() {
     let writer = tokio::task::spawn_blocking(move || {
         for number in 0..2000 {
             let puts = vec![(route("a"), number.to_string().into())];
-            store.commit(&apisix_mesh::translate::Delta { puts, deletes: vec![] });
+            store.commit(&apisix_mesh::store::Delta { puts, deletes: vec![] });
         }
     });
     for _ in 0..20 {
