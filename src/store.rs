@@ -23,8 +23,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{apisix::Key, translate::Delta};
+use crate::apisix::Key;
 
+pub use crate::translate::Delta;
 pub use history::Compacted;
 pub use snapshot::Snapshot;
 

@@ -129,6 +129,21 @@ async fn a_watch_request_may_come_byte_by_byte_and_stay_open() {
     assert_eq!(stream.object().await["result"]["events"].as_array().unwrap().len(), 1);
 }
 
+/// A reader crashes on an error without `http_code` (lua-resty-etcd#222).
+#[tokio::test]
+async fn an_error_in_a_stream_says_all_that_its_reader_needs() {
+    let endpoint = Endpoint::empty();
+    let body =
+        json!({ "create_request": watch_all(0) }).to_string() + r#"{"cancel_request":{"watch_id":"x"}}"#;
+    let mut stream = Http::request(&endpoint.address, "POST", "/v3/watch", body.as_bytes()).await;
+    assert_eq!(stream.object().await["result"]["created"], true);
+    let error = &stream.object().await["error"];
+    assert_eq!((&error["grpc_code"], &error["http_code"]), (&json!(3), &json!(400)));
+    assert_eq!(error["http_status"], "Bad Request");
+    assert!(error["message"].is_string());
+    assert_eq!(stream.chunk().await, None);
+}
+
 #[tokio::test]
 async fn a_watch_of_a_former_life_is_told_to_reload() {
     let endpoint = Endpoint::empty();

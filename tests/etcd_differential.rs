@@ -7,7 +7,12 @@ mod support;
 use std::{collections::BTreeMap, process::Stdio};
 
 use apisix_mesh::pb::{
-    etcdserverpb::{RangeRequest, kv_client::KvClient},
+    etcdserverpb::{
+        LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest,
+        LeaseTimeToLiveRequest, MemberListRequest, RangeRequest, StatusRequest,
+        cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
+        maintenance_client::MaintenanceClient,
+    },
     mvccpb::KeyValue,
 };
 use proptest::{
@@ -39,7 +44,7 @@ impl Drop for RealEtcd {
 impl RealEtcd {
     async fn start() -> Option<Self> {
         let (address, peer) = (free_address().await, free_address().await);
-        let folder = std::env::temp_dir().join(format!("apisix-mesh-etcd-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("apisix-mesh-etcd-{}-{address}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let process = Command::new("etcd")
             .arg("--data-dir")
@@ -313,4 +318,93 @@ async fn replay(address: &str, request: &Value) -> Vec<Value> {
             .extend(message["result"]["events"].as_array().expect("the message has events").iter().cloned());
     }
     events
+}
+
+/// Requests that are refused, and what a watch stream says besides events, in etcd's very words.
+#[tokio::test]
+async fn refusals_and_watch_control_are_etcds() {
+    let Some(pair) = Pair::start().await else { return };
+    let key = b64("/apisix/routes/1");
+    let put = json!({"request_put": {"key": key, "value": ""}});
+    for (path, body) in [
+        ("/v3/kv/range", json!({})),
+        ("/v3/kv/range", json!({"key": key, "revision": "99999999999999"})),
+        ("/v3/kv/put", json!({})),
+        ("/v3/kv/deleterange", json!({})),
+        ("/v3/kv/txn", json!({"compare": [{}]})),
+        ("/v3/kv/txn", json!({"success": [put, put]})),
+        ("/v3/kv/txn", json!({"failure": vec![put; 129]})),
+        ("/v3/lease/revoke", json!({"ID": "77"})),
+        ("/v3/lease/grant", json!({"TTL": "9000000001"})),
+        ("/v3/nope", json!({})),
+        ("/nope", json!({})),
+    ] {
+        let (ours, real) = (post(&pair.ours.address, path, &body), post(&pair.real.address, path, &body));
+        assert_eq!(ours.await, real.await, "{path} {body}");
+    }
+
+    let watch = |id| json!({"create_request": {"key": b64("/a"), "watch_id": id}});
+    let requests = [
+        watch(3),
+        watch(3),
+        watch(0),
+        watch(1),
+        watch(0),
+        json!({"create_request": {"key": b64("/b"), "range_end": b64("/a")}}),
+        json!({"cancel_request": {"watch_id": 3}}),
+        json!({"cancel_request": {"watch_id": "3"}}),
+        json!({"cancel_request": {"watch_id": 99}}),
+        json!({"progress_request": {}}),
+    ];
+    assert_eq!(control(&pair.ours.address, &requests).await, control(&pair.real.address, &requests).await);
+}
+
+/// What a stream answers to requests of which two, the needless cancels, get no answer.
+async fn control(address: &str, requests: &[Value]) -> Vec<Value> {
+    let body: String = requests.iter().map(Value::to_string).collect();
+    let mut stream = Http::request(address, "POST", "/v3/watch", body.as_bytes()).await;
+    let mut answers = Vec::new();
+    for _ in 0..requests.len() - 2 {
+        let mut answer = stream.spread_object().await["result"].take();
+        answer.as_object_mut().expect("a result").remove("header");
+        answers.push(answer);
+    }
+    answers
+}
+
+/// A wrong field number would not survive a talk with a real etcd.
+#[tokio::test]
+async fn our_messages_are_etcds() {
+    let Some(real) = RealEtcd::start().await else { return };
+    let channel = Channel::from_shared(format!("http://{}", real.address)).unwrap().connect().await.unwrap();
+
+    let member = ClusterClient::new(channel.clone())
+        .member_list(MemberListRequest { linearizable: true })
+        .await
+        .unwrap()
+        .into_inner()
+        .members
+        .remove(0);
+    assert_eq!((member.name.as_str(), member.is_learner), ("default", false));
+    assert!(member.client_ur_ls[0].contains(&real.address) && member.peer_ur_ls[0].starts_with("http://"));
+
+    let status = MaintenanceClient::new(channel.clone()).status(StatusRequest {}).await.unwrap().into_inner();
+    let header = status.header.unwrap();
+    assert_eq!((status.leader, header.member_id), (member.id, member.id));
+    assert!(status.version.starts_with("3.") && status.raft_term == header.raft_term && status.raft_term > 0);
+    assert!(status.raft_index >= status.raft_applied_index && status.raft_applied_index > 0);
+    assert!(status.db_size >= status.db_size_in_use && status.db_size_in_use > 0);
+
+    let mut lease = LeaseClient::new(channel);
+    let granted = lease.lease_grant(LeaseGrantRequest { ttl: 60, id: 7 }).await.unwrap().into_inner();
+    assert_eq!((granted.id, granted.ttl), (7, 60));
+    let left =
+        lease.lease_time_to_live(LeaseTimeToLiveRequest { id: 7, keys: true }).await.unwrap().into_inner();
+    assert_eq!((left.id, left.granted_ttl), (7, 60));
+    let all = lease.lease_leases(LeaseLeasesRequest {}).await.unwrap().into_inner();
+    assert_eq!(all.leases[0].id, 7);
+    let requests = tokio_stream::once(LeaseKeepAliveRequest { id: 7 });
+    let kept = lease.lease_keep_alive(requests).await.unwrap().into_inner().message().await.unwrap().unwrap();
+    assert_eq!((kept.id, kept.ttl), (7, 60));
+    lease.lease_revoke(LeaseRevokeRequest { id: 7 }).await.unwrap();
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 use support::etcd::{Endpoint, Http, b64, int, route, unb64};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 fn watch(start_revision: i64) -> Value {
     json!({"key": b64("/apisix/"), "range_end": b64("/apisix0"), "start_revision": start_revision.to_string()})
@@ -89,6 +90,30 @@ async fn a_client_that_leaves_takes_its_watches_along() {
     assert_eq!(int(&message["result"]["header"]["revision"]), revision);
 }
 
+#[tokio::test]
+async fn a_held_request_is_forgotten_when_its_client_leaves() {
+    let endpoint = Endpoint::unready();
+    let mut clients = Vec::new();
+    for (path, body) in [
+        ("/v3/kv/range", json!({"key": b64("/apisix/")})),
+        ("/v3/watch", json!({ "create_request": watch(0) })),
+    ] {
+        let body = body.to_string();
+        let request =
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let mut client = TcpStream::connect(&endpoint.address).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    while endpoint.store.readers() != 2 {
+        tokio::task::yield_now().await;
+    }
+    drop(clients);
+    while endpoint.store.readers() != 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The reader takes nothing while far more is written than sockets and history hold; every commit goes through, and
 /// the reader is told to reload.
 #[tokio::test]
@@ -119,7 +144,7 @@ async fn a_watch_made_under_writes_has_no_gap() {
     let writer = tokio::task::spawn_blocking(move || {
         for number in 0..2000 {
             let puts = vec![(route("a"), number.to_string().into())];
-            store.commit(&apisix_mesh::translate::Delta { puts, deletes: vec![] });
+            store.commit(&apisix_mesh::store::Delta { puts, deletes: vec![] });
         }
     });
     for _ in 0..20 {

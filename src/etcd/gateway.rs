@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use prost::Message;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
@@ -29,7 +28,9 @@ const MAX_BODY: usize = 2 << 20;
 
 pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Response<Body> {
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/version") => ok(&json!({"etcdserver": VERSION, "etcdcluster": VERSION})),
+        (&Method::GET, "/version") => {
+            reply(StatusCode::OK, &json!({"etcdserver": VERSION, "etcdcluster": VERSION}))
+        }
         (&Method::GET, "/health") => health(&endpoint),
         (&Method::POST, path) if path.starts_with("/v3/") => call(endpoint, request)
             .await
@@ -45,7 +46,7 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
     macro_rules! unary {
         ($request:literal, $response:literal, $method:ident) => {{
             let message = json::decode($request, &body(request).await?)?;
-            Ok(ok(&json::encode($response, &endpoint.$method(message).await?)))
+            Ok(ok(json::encode($response, &endpoint.$method(message).await?)))
         }};
     }
     match request.uri().path() {
@@ -75,7 +76,7 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
 
 fn health(endpoint: &Endpoint) -> Response<Body> {
     if endpoint.store.snapshot().is_ready() {
-        return ok(&json!({"health": "true", "reason": ""}));
+        return reply(StatusCode::OK, &json!({"health": "true", "reason": ""}));
     }
     let reason = "the first configuration has not come yet";
     reply(StatusCode::SERVICE_UNAVAILABLE, &json!({"health": "false", "reason": reason}))
@@ -89,7 +90,7 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
 /// A client keeps a lease alive with one request and reads one object; it does not leave the stream open.
 async fn keep_alive(endpoint: &Endpoint, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
     let message = json::decode("LeaseKeepAliveRequest", &body(request).await?)?;
-    let result = result("LeaseKeepAliveResponse", &endpoint.lease_keep_alive(message));
+    let result = json::encode_result("LeaseKeepAliveResponse", &endpoint.lease_keep_alive(message));
     Ok(stream(tokio_stream::once(result)))
 }
 
@@ -102,8 +103,8 @@ async fn watch(endpoint: &Arc<Endpoint>, body: Incoming) -> Result<Response<Body
     let requests = tokio_stream::iter(first.map(Ok)).chain(requests);
     let responses = endpoint.watch(requests);
     Ok(stream(responses.map(|response| match response {
-        Ok(response) => result("WatchResponse", &response),
-        Err(refusal) => refusal.stream_body(),
+        Ok(response) => json::encode_result("WatchResponse", &response),
+        Err(refusal) => refusal.stream_body().to_string(),
     })))
 }
 
@@ -133,21 +134,17 @@ fn watch_requests(mut body: Incoming) -> ReceiverStream<Result<WatchRequest, Ref
     ReceiverStream::new(receiver)
 }
 
-fn result<M: Message>(name: &str, message: &M) -> Value {
-    json!({"result": json::encode(name, message)})
-}
-
-fn stream(objects: impl Stream<Item = Value> + Send + 'static) -> Response<Body> {
-    let chunks = objects.map(|object| Ok::<_, Infallible>(Frame::data(Bytes::from(format!("{object}\n")))));
+fn stream(objects: impl Stream<Item = String> + Send + 'static) -> Response<Body> {
+    let chunks = objects.map(|object| Ok::<_, Infallible>(Frame::data(Bytes::from(object + "\n"))));
     with_type(StatusCode::OK, "application/json", Body::new(StreamBody::new(chunks)))
 }
 
-fn ok(body: &Value) -> Response<Body> {
-    reply(StatusCode::OK, body)
+fn ok(body: String) -> Response<Body> {
+    with_type(StatusCode::OK, "application/json", Body::new(Full::from(body)))
 }
 
 fn reply(status: StatusCode, body: &Value) -> Response<Body> {
-    with_type(status, "application/json", Body::new(Full::new(Bytes::from(body.to_string()))))
+    with_type(status, "application/json", Body::new(Full::from(body.to_string())))
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Body> {

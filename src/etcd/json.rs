@@ -6,8 +6,10 @@
 
 use bytes::{Buf as _, BytesMut};
 use prost::Message;
-use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
-use serde::de::IgnoredAny;
+use prost_reflect::{
+    DeserializeOptions, DynamicMessage, EnumDescriptor, Kind, MessageDescriptor, SerializeOptions,
+};
+use serde::{Deserialize as _, Serialize, Serializer, de::IgnoredAny};
 use serde_json::Value;
 
 use super::status::Refusal;
@@ -26,22 +28,77 @@ pub(super) fn decode<M: Message + Default>(name: &str, text: &[u8]) -> Result<M,
     if text.trim_ascii().is_empty() {
         return Ok(M::default());
     }
-    let mut text = serde_json::Deserializer::from_slice(text);
+    let descriptor = descriptor(name);
+    let value = Value::deserialize(&mut serde_json::Deserializer::from_slice(text)).map_err(bad_body)?;
+    refuse_unknown_names(&descriptor, &value)?;
     let options = DeserializeOptions::new().deny_unknown_fields(false);
-    DynamicMessage::deserialize_with_options(descriptor(name), &mut text, &options)
-        .map_err(|error| Refusal::BadBody(error.to_string()))?
-        .transcode_to()
-        .map_err(|error| Refusal::BadBody(error.to_string()))
+    let message = DynamicMessage::deserialize_with_options(descriptor, value, &options).map_err(bad_body)?;
+    message.transcode_to().map_err(bad_body)
 }
 
-/// Writes the message `name`.
-pub(super) fn encode<M: Message>(name: &str, message: &M) -> Value {
-    let mut dynamic = DynamicMessage::new(descriptor(name));
-    dynamic.transcode_from(message).expect("a message reads back as the type it was written from");
-    let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(true);
-    dynamic
-        .serialize_with_options(serde_json::value::Serializer, &options)
-        .expect("JSON has a form for every field")
+fn bad_body(error: impl std::fmt::Display) -> Refusal {
+    Refusal::BadBody(error.to_string())
+}
+
+/// The parser takes an enum's unknown name for an unknown field, and would answer something else than was asked.
+fn refuse_unknown_names(descriptor: &MessageDescriptor, value: &Value) -> Result<(), Refusal> {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let field = descriptor.get_field_by_name(name).or_else(|| descriptor.get_field_by_json_name(name));
+        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        match field.map(|field| field.kind()) {
+            Some(Kind::Message(inner)) => {
+                values.iter().try_for_each(|it| refuse_unknown_names(&inner, it))?
+            }
+            Some(Kind::Enum(names)) => values.iter().try_for_each(|it| refuse_unknown_name(&names, it))?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn refuse_unknown_name(names: &EnumDescriptor, value: &Value) -> Result<(), Refusal> {
+    match value.as_str() {
+        Some(name) if names.get_value_by_name(name).is_none() => {
+            Err(bad_body(format!("unknown value {name:?} for enum {}", names.full_name())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes the message `name`, straight to text: a listing can be many megabytes.
+pub(super) fn encode<M: Message>(name: &str, message: &M) -> String {
+    text(&Written::new(name, message))
+}
+
+/// Writes the message `name` as an object of a stream.
+pub(super) fn encode_result<M: Message>(name: &str, message: &M) -> String {
+    text(&StreamResult { result: Written::new(name, message) })
+}
+
+fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("every field of the messages has a JSON form")
+}
+
+#[derive(Serialize)]
+struct StreamResult {
+    result: Written,
+}
+
+struct Written(DynamicMessage);
+
+impl Written {
+    fn new<M: Message>(name: &str, message: &M) -> Self {
+        let mut dynamic = DynamicMessage::new(descriptor(name));
+        dynamic.transcode_from(message).expect("a message reads back as the type it was written from");
+        Self(dynamic)
+    }
+}
+
+impl Serialize for Written {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(true);
+        self.0.serialize_with_options(serializer, &options)
+    }
 }
 
 /// Cuts a byte stream into JSON objects, however the bytes come.
@@ -80,8 +137,6 @@ impl Objects {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::pb::{
         etcdserverpb::{RangeRequest, RangeResponse, WatchResponse},
@@ -114,14 +169,16 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_refused() {
-        for text in ["{", "[]", r#"{"key":"@@@"}"#, r#"{"key":7}"#, r#"{"limit":"x"}"#] {
+        for text in
+            ["{", "[]", r#"{"key":"@@@"}"#, r#"{"key":7}"#, r#"{"limit":"x"}"#, r#"{"sort_order":"UP"}"#]
+        {
             assert!(matches!(range(text), Err(Refusal::BadBody(_))), "{text}");
         }
     }
 
     #[test]
     fn defaults_are_left_out_and_numbers_are_text() {
-        assert_eq!(encode("RangeResponse", &RangeResponse::default()), json!({}));
+        assert_eq!(encode("RangeResponse", &RangeResponse::default()), "{}");
         let delete = mvccpb::Event {
             r#type: 1,
             kv: Some(mvccpb::KeyValue { key: "a".into(), mod_revision: 7, ..Default::default() }),
@@ -129,8 +186,8 @@ mod tests {
         };
         let response = WatchResponse { watch_id: -1, events: vec![delete], ..WatchResponse::default() };
         assert_eq!(
-            encode("WatchResponse", &response),
-            json!({"watch_id": "-1", "events": [{"type": "DELETE", "kv": {"key": "YQ==", "mod_revision": "7"}}]})
+            encode_result("WatchResponse", &response),
+            r#"{"result":{"watch_id":"-1","events":[{"type":"DELETE","kv":{"key":"YQ==","mod_revision":"7"}}]}}"#
         );
     }
 

@@ -80,6 +80,40 @@ impl Interval {
             End::Before(end) => key >= end.as_ref(),
         }
     }
+
+    /// The same range for keys without the prefix that all of them have.
+    fn without(&self, prefix: &[u8]) -> Self {
+        let bound = |bytes: &Bytes| match bytes.strip_prefix(prefix) {
+            Some(rest) => Bound::Within(bytes.slice_ref(rest)),
+            None if bytes.as_ref() < prefix => Bound::BeforeAll,
+            None => Bound::AfterAll,
+        };
+        let from = match bound(&self.from) {
+            Bound::Within(from) => from,
+            Bound::BeforeAll if self.to != End::Single => Bytes::new(),
+            Bound::BeforeAll | Bound::AfterAll => return Self::nothing(),
+        };
+        let to = match &self.to {
+            End::Before(end) => match bound(end) {
+                Bound::Within(end) => End::Before(end),
+                Bound::BeforeAll => return Self::nothing(),
+                Bound::AfterAll => End::Open,
+            },
+            unchanged => unchanged.clone(),
+        };
+        Self { from, to }
+    }
+
+    fn nothing() -> Self {
+        Self { from: Bytes::new(), to: End::Before(Bytes::new()) }
+    }
+}
+
+/// Where a bound lies among the keys of one prefix.
+enum Bound {
+    BeforeAll,
+    Within(Bytes),
+    AfterAll,
 }
 
 /// The prefix, and how keys are made with it.
@@ -93,22 +127,19 @@ impl Keyspace {
         Self { prefix: prefix.trim_end_matches('/').to_owned() }
     }
 
-    pub(super) fn key(&self, key: &Key) -> Bytes {
-        self.join(key.as_str())
-    }
-
-    fn join(&self, key: &str) -> Bytes {
+    /// A store's key as clients see it.
+    pub(super) fn join(&self, key: &str) -> Bytes {
         [self.prefix.as_bytes(), key.as_bytes()].concat().into()
     }
 
     /// The key without the prefix, if it has it.
-    pub(super) fn strip<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
+    fn strip<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
         key.strip_prefix(self.prefix.as_bytes())
     }
 
     pub(super) fn pair(&self, key: &Key, kv: &KeyValue) -> mvccpb::KeyValue {
         mvccpb::KeyValue {
-            key: self.key(key),
+            key: self.join(key.as_str()),
             create_revision: kv.create_revision,
             mod_revision: kv.mod_revision,
             version: kv.version,
@@ -117,28 +148,26 @@ impl Keyspace {
         }
     }
 
-    /// The keys of a range with their values, sorted bytewise.
-    pub(super) fn pairs(&self, snapshot: &Snapshot, interval: &Interval) -> Vec<mvccpb::KeyValue> {
-        if interval.is_empty() {
-            return Vec::new();
-        }
-        let lowest = self.lowest(interval);
-        let objects = snapshot
-            .objects_from(&lowest)
-            .map(|(key, kv)| self.pair(key, kv))
-            .skip_while(|pair| pair.key < interval.from)
-            .take_while(|pair| !interval.is_past(&pair.key));
-        let markers = DIRECTORIES
-            .iter()
-            .map(|directory| self.marker(snapshot, directory))
-            .filter(|pair| interval.contains(&pair.key));
-        merge(objects, markers)
+    /// The same range for keys as the store has them.
+    pub(super) fn stored(&self, interval: &Interval) -> Interval {
+        interval.without(self.prefix.as_bytes())
     }
 
-    /// A store key at or before the first one of a range. The range's start need not be text, keys are.
-    fn lowest(&self, interval: &Interval) -> String {
-        let start = self.strip(&interval.from).unwrap_or_default();
-        start.utf8_chunks().next().map_or("", |chunk| chunk.valid()).to_owned()
+    /// The keys of a range with their values, sorted bytewise.
+    pub(super) fn pairs(&self, snapshot: &Snapshot, interval: &Interval) -> Vec<mvccpb::KeyValue> {
+        let interval = self.stored(interval);
+        // A range may start in the middle of a character; keys are text, and none is cut off by starting before it.
+        let lowest = interval.from.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        let objects = snapshot
+            .objects_from(lowest)
+            .skip_while(|(key, _)| key.as_str().as_bytes() < interval.from.as_ref())
+            .take_while(|(key, _)| !interval.is_past(key.as_str().as_bytes()))
+            .map(|(key, kv)| self.pair(key, kv));
+        let markers = DIRECTORIES
+            .iter()
+            .filter(|directory| interval.contains(directory.as_bytes()))
+            .map(|directory| self.marker(snapshot, directory));
+        merge(objects, markers)
     }
 
     /// A marker is as old as the store, and never changes.
@@ -198,8 +227,7 @@ mod tests {
     use super::*;
     use crate::{
         apisix::Directory,
-        store::{Options, Store},
-        translate::Delta,
+        store::{Delta, Options, Store},
     };
 
     fn keys(from: &'static [u8], to: &'static [u8]) -> Vec<String> {

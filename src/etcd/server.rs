@@ -126,22 +126,24 @@ async fn connection(stream: Box<dyn Connection>, endpoint: Arc<Endpoint>) {
 }
 
 async fn route(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Response<Body> {
-    let Some(service) = request.uri().path().strip_prefix("/etcdserverpb.").and_then(|p| p.split('/').next())
-    else {
-        return gateway::answer(endpoint, request).await;
-    };
-    let endpoint = Shared(endpoint);
+    let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+    let shared = Shared(endpoint.clone());
     let Ok(response) = match service {
-        "KV" => KvServer::new(endpoint).call(request).await,
-        "Watch" => WatchServer::new(endpoint).call(request).await,
-        "Lease" => LeaseServer::new(endpoint).call(request).await,
-        "Cluster" => ClusterServer::new(endpoint).call(request).await,
-        "Maintenance" => MaintenanceServer::new(endpoint).call(request).await,
-        "Auth" => AuthServer::new(endpoint).call(request).await,
-        _ => {
-            let text = format!("unknown service etcdserverpb.{service}");
-            Ok::<_, Infallible>(Status::unimplemented(text).into_http())
+        "etcdserverpb.KV" => KvServer::new(shared).call(request).await,
+        "etcdserverpb.Watch" => WatchServer::new(shared).call(request).await,
+        "etcdserverpb.Lease" => LeaseServer::new(shared).call(request).await,
+        "etcdserverpb.Cluster" => ClusterServer::new(shared).call(request).await,
+        "etcdserverpb.Maintenance" => MaintenanceServer::new(shared).call(request).await,
+        "etcdserverpb.Auth" => AuthServer::new(shared).call(request).await,
+        unknown if is_grpc(&request) => {
+            Ok::<_, Infallible>(Status::unimplemented(format!("unknown service {unknown}")).into_http())
         }
+        _ => Ok(gateway::answer(endpoint, request).await),
     };
     response
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let media_type = request.headers().get(http::header::CONTENT_TYPE);
+    media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(b"application/grpc"))
 }

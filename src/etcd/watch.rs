@@ -44,6 +44,7 @@ pub(super) struct Watches {
 
 #[derive(Debug)]
 struct Watch {
+    /// Of keys as the store has them: every event of every commit is held against it.
     interval: Interval,
     /// The first revision that has not been looked at.
     next: Revision,
@@ -101,6 +102,7 @@ impl Watches {
             self.replies.push_back(compacted(id, snapshot, snapshot.revision()));
             return;
         }
+        let interval = self.keyspace.stored(&interval);
         self.watches.insert(id, Watch::new(&request, interval, snapshot));
     }
 
@@ -207,13 +209,13 @@ impl Watch {
     }
 
     fn events(&self, keyspace: &Keyspace, commit: &Commit) -> Vec<mvccpb::Event> {
-        let wanted = commit.events.iter().filter(|event| self.wants(keyspace, event));
+        let wanted = commit.events.iter().filter(|event| self.wants(event));
         wanted.map(|event| self.event(keyspace, event, commit.revision)).collect()
     }
 
-    fn wants(&self, keyspace: &Keyspace, event: &Event) -> bool {
+    fn wants(&self, event: &Event) -> bool {
         let kind = if event.current.is_some() { self.puts } else { self.deletes };
-        kind && self.interval.contains(&keyspace.key(&event.key))
+        kind && self.interval.contains(event.key.as_str().as_bytes())
     }
 
     fn event(&self, keyspace: &Keyspace, event: &Event, revision: Revision) -> mvccpb::Event {
@@ -221,7 +223,7 @@ impl Watch {
         let (kind, kv) = match &event.current {
             Some(kv) => (mvccpb::event::EventType::Put, keyspace.pair(&event.key, kv)),
             None => {
-                let key = keyspace.key(&event.key);
+                let key = keyspace.join(event.key.as_str());
                 let gone = mvccpb::KeyValue { key, mod_revision: revision, ..Default::default() };
                 (mvccpb::event::EventType::Delete, gone)
             }

@@ -7,8 +7,8 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use bytes::Bytes;
 
-use super::{Event, KeyValue, Revision, Snapshot};
-use crate::{apisix::Key, translate::Delta};
+use super::{Delta, Event, KeyValue, Revision, Snapshot};
+use crate::apisix::Key;
 
 pub(super) fn events(held: &Snapshot, delta: &Delta, revision: Revision) -> Vec<Event> {
     let mut targets: BTreeMap<&Key, Option<&Bytes>> = BTreeMap::new();

@@ -5,8 +5,7 @@ use std::{collections::VecDeque, process::Stdio, sync::Arc};
 use apisix_mesh::{
     apisix::{Directory, Key},
     etcd::{self, Listener, Reach},
-    store::{self, Store},
-    translate::Delta,
+    store::{self, Delta, Store},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;

@@ -6,8 +6,7 @@ use super::*;
 use crate::{
     apisix::{Directory, Key},
     pb::etcdserverpb::{WatchCancelRequest, WatchProgressRequest},
-    store::{Options, Store},
-    translate::Delta,
+    store::{Delta, Options, Store},
 };
 
 fn store() -> Store {
