@@ -25,27 +25,23 @@ const DUMPED: [(&str, &[&str]); 10] = [
     ("configs", &[]),
 ];
 
-/// All resources in `document`. `kind` is the type of those that do not tell their own.
-pub fn find(document: Value, kind: Option<ResourceType>) -> Result<Vec<Value>, String> {
+/// All resources in `document`. `type_url` is the type of those that do not tell their own.
+pub fn find(document: Value, type_url: Option<&str>) -> Result<Vec<Value>, String> {
     let mut found = Vec::new();
-    collect(document, kind, &mut found)?;
+    collect(document, type_url, &mut found)?;
     Ok(found)
 }
 
-fn collect(value: Value, kind: Option<ResourceType>, found: &mut Vec<Value>) -> Result<(), String> {
+fn collect(value: Value, type_url: Option<&str>, found: &mut Vec<Value>) -> Result<(), String> {
     match value {
         Value::Null => Ok(()),
-        Value::Array(items) => items.into_iter().try_for_each(|item| collect(item, kind, found)),
-        Value::Object(object) => collect_object(object, kind, found),
+        Value::Array(items) => items.into_iter().try_for_each(|item| collect(item, type_url, found)),
+        Value::Object(object) => collect_object(object, type_url, found),
         other => Err(format!("{other} is neither a resource nor a list of resources")),
     }
 }
 
-fn collect_object(
-    mut object: Object,
-    kind: Option<ResourceType>,
-    found: &mut Vec<Value>,
-) -> Result<(), String> {
+fn collect_object(mut object: Object, type_url: Option<&str>, found: &mut Vec<Value>) -> Result<(), String> {
     let type_name = object.get("@type").and_then(Value::as_str).map(|t| message_name(t).to_owned());
     let is_dump =
         type_name.as_ref().is_some_and(|n| n.ends_with("ConfigDump")) || object.contains_key("configs");
@@ -57,16 +53,15 @@ fn collect_object(
     }
     let is_response = type_name.as_ref().is_none_or(|n| n.ends_with(".DiscoveryResponse"));
     if is_response && let Some(resources) = object.remove("resources") {
-        let url = take(&mut object, "type_url");
-        let kind = url.as_ref().and_then(Value::as_str).and_then(ResourceType::from_type_url).or(kind);
-        return collect(resources, kind, found);
+        let own = take(&mut object, "type_url");
+        return collect(resources, own.as_ref().and_then(Value::as_str).or(type_url), found);
     }
     if type_name.is_none() {
-        let kind = kind.ok_or(
+        let type_url = type_url.ok_or(
             "an object without \"@type\", and the file's name does not tell the type either \
              (NAME.clusters.yaml, .endpoints., .listeners., .routes.)",
         )?;
-        object.insert("@type".to_owned(), Value::from(kind.type_url()));
+        object.insert("@type".to_owned(), Value::from(type_url));
     }
     found.push(Value::Object(object));
     Ok(())
@@ -94,7 +89,7 @@ fn collect_dump(mut object: Object, found: &mut Vec<Value>) -> Result<(), String
 fn collect_bootstrap(resources: Value, found: &mut Vec<Value>) -> Result<(), String> {
     let Value::Object(mut resources) = resources else { return Ok(()) };
     for (list, kind) in [("clusters", ResourceType::Cluster), ("listeners", ResourceType::Listener)] {
-        collect(resources.remove(list).unwrap_or(Value::Null), Some(kind), found)?;
+        collect(resources.remove(list).unwrap_or(Value::Null), Some(kind.type_url()), found)?;
     }
     Ok(())
 }

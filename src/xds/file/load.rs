@@ -111,7 +111,7 @@ pub fn load_file(path: &Path) -> (Vec<Loaded>, Vec<Problem>) {
     let file: Arc<Path> = path.into();
     let problem = |resource, error| Problem { file: path.into(), resource, error };
     let (mut resources, mut problems) = (Vec::new(), Vec::new());
-    let found = match read(path).and_then(|documents| find_all(documents, kind_by_name(path))) {
+    let found = match read(path).and_then(|documents| find_all(documents, type_by_name(path))) {
         Ok(found) => found,
         Err(error) => return (resources, vec![problem(None, error)]),
     };
@@ -141,22 +141,23 @@ fn read(path: &Path) -> Result<Vec<Value>, String> {
     serde_saphyr::from_multiple_with_options(&text, options).map_err(|e| e.to_string())
 }
 
-fn find_all(documents: Vec<Value>, kind: Option<ResourceType>) -> Result<Vec<Value>, String> {
+fn find_all(documents: Vec<Value>, type_url: Option<&str>) -> Result<Vec<Value>, String> {
     let mut found = Vec::new();
     for document in documents {
-        found.extend(document::find(document, kind)?);
+        found.extend(document::find(document, type_url)?);
     }
     Ok(found)
 }
 
 /// `NAME.clusters.yaml` and the like hold resources without `@type`.
-fn kind_by_name(path: &Path) -> Option<ResourceType> {
+fn type_by_name(path: &Path) -> Option<&'static str> {
     let stem = path.file_stem()?.to_str()?;
     match stem.rsplit('.').next()? {
-        "clusters" => Some(ResourceType::Cluster),
-        "endpoints" => Some(ResourceType::ClusterLoadAssignment),
-        "listeners" => Some(ResourceType::Listener),
-        "routes" => Some(ResourceType::RouteConfiguration),
+        "clusters" => Some(ResourceType::Cluster.type_url()),
+        "endpoints" => Some(ResourceType::ClusterLoadAssignment.type_url()),
+        "listeners" => Some(ResourceType::Listener.type_url()),
+        "routes" => Some(ResourceType::RouteConfiguration.type_url()),
+        "secrets" => Some("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"),
         _ => None,
     }
 }

@@ -1,0 +1,101 @@
+//! A small ADS control plane: serves the resources in files to any client, this library or Envoy.
+//!
+//! ```text
+//! cargo run --example control_plane -- --listen 127.0.0.1:15010 DIR...
+//! ```
+//!
+//! Files are looked at five times a second; what changed is sent at once. NACKs go to stderr.
+
+#[path = "../tests/support/ads_server.rs"]
+mod ads_server;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use ads_server::{Acceptor, Resources, serve};
+use apisix_mesh::xds::file::{Problem, load};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::MissedTickBehavior,
+};
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+struct Arguments {
+    listen: String,
+    paths: Vec<PathBuf>,
+}
+
+fn arguments() -> Result<Arguments, String> {
+    let mut listen = "127.0.0.1:15010".to_owned();
+    let mut paths = Vec::new();
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--listen" => listen = words.next().ok_or("--listen: an address is expected")?,
+            "--help" | "-h" => return Err("usage: control_plane [--listen ADDRESS:PORT] DIR...".to_owned()),
+            path => paths.push(PathBuf::from(path)),
+        }
+    }
+    if paths.is_empty() {
+        return Err("no folder or file given; usage: control_plane [--listen ADDRESS:PORT] DIR...".to_owned());
+    }
+    Ok(Arguments { listen, paths })
+}
+
+fn read(paths: &[PathBuf]) -> (Resources, Vec<Problem>) {
+    let (mut resources, mut problems) = (Vec::new(), Vec::new());
+    for path in paths {
+        let (more, bad) = load(path);
+        resources.extend(more);
+        problems.extend(bad);
+    }
+    (resources.into_iter().collect(), problems)
+}
+
+async fn publish_changes(paths: Vec<PathBuf>, sender: watch::Sender<Arc<Resources>>) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = Vec::new();
+    loop {
+        ticks.tick().await;
+        let (resources, problems) = read(&paths);
+        if problems != told {
+            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            told = problems;
+        }
+        sender.send_if_modified(|held| {
+            let changed = **held != resources;
+            if changed {
+                *held = Arc::new(resources);
+            }
+            changed
+        });
+    }
+}
+
+async fn answer_all(mut acceptor: Acceptor, resources: watch::Receiver<Arc<Resources>>) {
+    loop {
+        let session = acceptor.session().await;
+        let nacked = |kind: apisix_mesh::xds::ResourceType, message: &str| {
+            eprintln!("NACK of {}: {message}", kind.noun());
+        };
+        tokio::spawn(serve(session, resources.clone(), nacked));
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Arguments { listen, paths } = arguments()?;
+    let acceptor = Acceptor::bind(&listen).await.map_err(|e| format!("--listen {listen}: {e}"))?;
+    eprintln!("serving on {}", acceptor.address);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (sender, receiver) = watch::channel(Arc::new(read(&paths).0));
+    tokio::select! {
+        () = publish_changes(paths, sender) => {}
+        () = answer_all(acceptor, receiver) => {}
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    Ok(())
+}
