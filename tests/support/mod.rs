@@ -1,0 +1,6 @@
+//! What several tests need.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+pub mod load;
+pub mod schema;
