@@ -15,7 +15,12 @@ pub fn resources(document: &Value) -> Vec<(ResourceType, Resource)> {
 
 /// One resource.
 pub fn resource(value: &Value) -> (ResourceType, Resource) {
-    let any = any_from_json(value).unwrap_or_else(|e| panic!("{e}: {value}"));
+    try_resource(value).unwrap_or_else(|e| panic!("{e}: {value}"))
+}
+
+/// One resource, if its JSON can be read.
+pub fn try_resource(value: &Value) -> Result<(ResourceType, Resource), String> {
+    let any = any_from_json(value)?;
     let kind = ResourceType::from_type_url(&any.type_url).expect("a type of ours");
     let bytes = any.value;
     let name = match kind {
@@ -28,7 +33,7 @@ pub fn resource(value: &Value) -> (ResourceType, Resource) {
             envoy::config::route::v3::RouteConfiguration::decode(bytes.clone()).unwrap().name
         }
     };
-    (kind, Resource::new(&name, &bytes))
+    Ok((kind, Resource::new(&name, &bytes)))
 }
 
 /// A snapshot of all these.
