@@ -1,4 +1,10 @@
-//! What the tests share. Each test file uses its own part of it.
-#![allow(dead_code)]
+//! What the tests share.
+
+#![allow(dead_code, reason = "each test uses its part")]
 
 pub mod etcd;
+pub mod istio;
+pub mod load;
+pub mod mesh;
+pub mod router;
+pub mod schema;

@@ -1,0 +1,164 @@
+//! What a real istiod sends, translated: everything is expressed or listed, and requests end where Envoy sends them.
+
+mod support;
+
+use apisix_mesh::{
+    translate::{Delta, Severity, Translation, Translator, translate},
+    xds::ResourceType,
+};
+use proptest::prelude::*;
+use support::{
+    istio, load,
+    router::{Outcome, Request, choose},
+    schema,
+};
+
+const REVIEWS: &str = "reviews.default.svc.cluster.local";
+
+fn translated(capture: &str) -> Translation {
+    let translation = translate(&load::snapshot(istio::capture(capture)));
+    schema::check(&translation.objects);
+    translation
+}
+
+fn upstreams(names: &[&str]) -> Outcome {
+    Outcome::Upstreams(names.iter().map(|&n| n.to_owned()).collect())
+}
+
+#[test]
+fn every_cluster_and_listener_is_expressed_or_listed() {
+    for capture in ["redirect", "no-interception"] {
+        let translation = translated(capture);
+        let listed = |kind, name: &str| {
+            let matters = |s| matches!(s, Severity::Traffic | Severity::Security);
+            translation.issues.iter().any(|i| i.kind == kind && &*i.resource == name && matters(i.severity))
+        };
+        let expressed = |field: &str, name: &str| {
+            let text = format!("\"{field}\":\"{name}");
+            translation.objects.values().any(|v| std::str::from_utf8(v).unwrap().contains(&text))
+        };
+        for (kind, resource) in istio::capture(capture) {
+            let name = &*resource.name;
+            let found = match kind {
+                ResourceType::Cluster => expressed("name", name) || listed(kind, name),
+                ResourceType::RouteConfiguration => expressed("name", &format!("{name}/")),
+                ResourceType::Listener => {
+                    listed(kind, name)
+                        || translation.objects.values().any(|v| {
+                            let port = name.rsplit('_').next().unwrap();
+                            std::str::from_utf8(v).unwrap().contains(&format!(":{port}"))
+                        })
+                }
+                ResourceType::ClusterLoadAssignment => true,
+            };
+            assert!(found, "{capture}: {} {name}", kind.noun());
+        }
+    }
+}
+
+#[test]
+fn what_is_not_honoured_is_in_the_issues() {
+    let issues = translated("redirect").issues;
+    let has = |severity, path: &str| issues.iter().any(|i| i.severity == severity && i.path.contains(path));
+    assert!(has(Severity::Security, "transport_socket"), "TLS");
+    assert!(has(Severity::Security, "transport_socket_matches"), "upstream TLS");
+    assert!(has(Severity::Traffic, "retry_policy"));
+    assert!(has(Severity::Traffic, "hash_policy"));
+    assert!(has(Severity::Traffic, "request_mirror_policies"));
+    assert!(has(Severity::Traffic, "http_filters[1]"), "fault");
+    assert!(has(Severity::Traffic, "lb_policy"), "ring hash");
+    assert!(!has(Severity::Traffic, "http_filters[3]"), "the router");
+}
+
+#[test]
+fn outbound_requests_go_where_envoy_sends_them() {
+    let objects = translated("redirect").objects;
+    let to = |dst: &str, host: &str, path: &str| Request::get(dst, host, path);
+    let outcome = |request: &Request| choose(&objects, request);
+    let vip = "10.96.0.23:9080";
+    let split = upstreams(&[
+        "outbound|9080|v1|reviews.default.svc.cluster.local",
+        "outbound|9080|v3|reviews.default.svc.cluster.local",
+    ]);
+    let jason = |r: Request| r.var("http_end_user", "jason");
+
+    for host in ["reviews", "reviews:9080", REVIEWS, "reviews.default", "10.96.0.23:9080"] {
+        assert_eq!(outcome(&to(vip, host, "/")), split, "{host}");
+        let v2 = upstreams(&["outbound|9080|v2|reviews.default.svc.cluster.local"]);
+        assert_eq!(outcome(&jason(to(vip, host, "/x"))), v2, "{host}");
+    }
+    for (host, path, cluster) in [
+        ("details", "/details/0", "outbound|9080||details.default.svc.cluster.local"),
+        ("productpage:9080", "/", "outbound|9080||productpage.default.svc.cluster.local"),
+        ("ratings", "/api/v1/x?q=1", "outbound|9080||ratings.default.svc.cluster.local"),
+        ("ratings", "/case/x", "outbound|9080||ratings.default.svc.cluster.local"),
+        ("ratings", "/", "outbound|9080||ratings.default.svc.cluster.local"),
+    ] {
+        assert_eq!(outcome(&to("10.96.0.9:9080", host, path)), upstreams(&[cluster]), "{host}{path}");
+    }
+    assert_eq!(outcome(&to(vip, "ratings", "/redir")), Outcome::Answer(302));
+    // The pass-through cluster has no upstream; a name with a port that no domain has goes there too.
+    assert_eq!(outcome(&to(vip, "unknown.example", "/")), Outcome::Answer(503));
+    assert_eq!(outcome(&to(vip, "reviews:1234", "/")), Outcome::Answer(503));
+    // 80 is not found in 1080 or 9080.
+    assert_eq!(outcome(&to("10.0.0.1:1080", "httpbin.example.org", "/")), Outcome::NoRoute);
+    let httpbin = upstreams(&["outbound|80||httpbin.example.org"]);
+    assert_eq!(outcome(&to("93.184.0.1:80", "httpbin.example.org", "/")), httpbin);
+    // Port 80 routes of services that have no port 80 name clusters that do not exist.
+    assert_eq!(outcome(&to("93.184.0.1:80", REVIEWS, "/")), Outcome::Answer(503));
+    // A virtual address of its own takes every host.
+    let auto = upstreams(&["outbound|7070||auto.default.svc.cluster.local"]);
+    assert_eq!(outcome(&to("10.96.0.50:7070", "anything", "/")), auto);
+    assert_eq!(outcome(&to("10.96.0.51:7070", "anything", "/")), Outcome::NoRoute);
+}
+
+#[test]
+fn the_inbound_port_has_its_route_once() {
+    let objects = translated("redirect").objects;
+    let inbound = Request::get("10.1.1.1:19080", "whatever", "/").var("server_addr", "10.1.1.1");
+    // Its cluster is an original destination one, which has no upstream.
+    assert_eq!(choose(&objects, &inbound), Outcome::Answer(503));
+    let named = |v: &&bytes::Bytes| std::str::from_utf8(v).unwrap().contains(r#""name":"inbound|19080||/"#);
+    assert_eq!(objects.values().filter(named).count(), 1);
+}
+
+#[test]
+fn the_http_proxy_port_serves_every_service_by_host_and_port() {
+    let objects = translated("no-interception").objects;
+    let proxy = |host: &str| choose(&objects, &Request::get("127.0.0.1:15080", host, "/"));
+    assert_eq!(proxy("details:9080"), upstreams(&["outbound|9080||details.default.svc.cluster.local"]));
+    assert_eq!(proxy("auto:7070"), upstreams(&["outbound|7070||auto.default.svc.cluster.local"]));
+    assert_eq!(proxy("httpbin.example.org"), upstreams(&["outbound|80||httpbin.example.org"]));
+    assert_eq!(proxy("details"), Outcome::Answer(503), "without its port it is not that service");
+}
+
+#[test]
+fn the_same_push_again_changes_nothing() {
+    let resources = istio::capture("redirect");
+    let changes: Vec<_> = resources.iter().map(load::change).collect();
+    let snapshot = load::snapshot(resources);
+    let mut translator = Translator::default();
+    assert!(translator.apply(&snapshot, &changes).puts.len() > 20);
+    assert_eq!(translator.apply(&snapshot, &changes), Delta::default());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn order_of_arrival_never_matters(order in Just(istio::capture("redirect")).prop_shuffle()) {
+        let whole = translated("redirect");
+        let mut snapshot = apisix_mesh::xds::Snapshot::default();
+        let mut translator = Translator::default();
+        let mut objects = std::collections::BTreeMap::new();
+        for (kind, resource) in order {
+            let change = load::change(&(kind, resource.clone()));
+            snapshot.insert(kind, resource);
+            let delta = translator.apply(&snapshot, &[change]);
+            objects.extend(delta.puts);
+            delta.deletes.iter().for_each(|key| drop(objects.remove(key)));
+        }
+        prop_assert_eq!(objects, whole.objects);
+        prop_assert_eq!(translator.issues(), whole.issues);
+    }
+}
