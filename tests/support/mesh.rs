@@ -9,10 +9,12 @@ use apisix_mesh::pb::{
                 cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig},
             },
             core::v3::{
-                Address, AggregatedConfigSource, ConfigSource, SocketAddress, address, config_source::ConfigSourceSpecifier,
-                socket_address::PortSpecifier,
+                Address, AggregatedConfigSource, ConfigSource, SocketAddress, address,
+                config_source::ConfigSourceSpecifier, socket_address::PortSpecifier,
             },
-            endpoint::v3::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier},
+            endpoint::v3::{
+                ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+            },
             listener::v3::{Filter, FilterChain, Listener, filter::ConfigType},
             route::v3::{
                 Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route::Action,
@@ -41,7 +43,9 @@ pub fn any<M: Message>(name: &str, message: &M) -> Any {
 }
 
 fn ads() -> Option<ConfigSource> {
-    Some(ConfigSource { config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})) })
+    Some(ConfigSource {
+        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+    })
 }
 
 fn socket(address: &str, port: u32) -> Option<Address> {
@@ -77,7 +81,10 @@ pub fn assignment(i: usize, last: u8) -> ClusterLoadAssignment {
 /// The listener of all services, with its routes by RDS.
 pub fn listener() -> Listener {
     let manager = HttpConnectionManager {
-        route_specifier: Some(RouteSpecifier::Rds(Rds { config_source: ads(), route_config_name: PORT.to_string() })),
+        route_specifier: Some(RouteSpecifier::Rds(Rds {
+            config_source: ads(),
+            route_config_name: PORT.to_string(),
+        })),
         ..Default::default()
     };
     const MANAGER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
