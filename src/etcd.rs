@@ -1,11 +1,11 @@
 //! The loopback etcd v3: gRPC and HTTP/1.1 JSON on one port, as APISIX, etcdctl and etcd's own clients use it.
 //!
-//! In: a [`Store`] to read and a [`Listener`] to answer on. Out: etcd's answers. Never here: a change of the store.
+//! In: a [`Store`](crate::store::Store) to read and a [`Listener`] to answer on. Out: etcd's answers. Never here: a change of the store.
 //! What APISIX's command line has to write is accepted and dropped; other writes are refused in etcd's words.
 //!
-//! The services ([`kv`], [`watch`], [`lease`], [`cluster`], [`maintenance`], [`auth`]) take and give messages and
-//! hold no state, but for the leases; [`server`] has the connections, [`gateway`] the JSON. A new call goes into
-//! `src/pb/proto/etcd/rpc.proto`, its service's file, and the table in [`gateway`].
+//! The services (`kv`, `watch`, `lease`, `cluster`, `maintenance`, `auth`) take and give messages and
+//! hold no state, but for the leases; `server` has the connections, `gateway` the JSON. A new call goes into
+//! `src/pb/proto/etcd/rpc.proto`, its service's file, and the table in `gateway`.
 
 mod auth;
 mod cluster;

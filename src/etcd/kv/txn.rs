@@ -71,16 +71,18 @@ fn holds(keyspace: &Keyspace, snapshot: &Snapshot, compare: &Compare) -> bool {
 }
 
 fn passes(compare: &Compare, kv: &KeyValue) -> bool {
-    let number = |wanted: fn(&TargetUnion) -> Option<i64>| compare.target_union.as_ref().and_then(wanted);
-    let order = match compare.target() {
-        CompareTarget::Version => kv.version.cmp(&number(version).unwrap_or_default()),
-        CompareTarget::Create => kv.create_revision.cmp(&number(create_revision).unwrap_or_default()),
-        CompareTarget::Mod => kv.mod_revision.cmp(&number(mod_revision).unwrap_or_default()),
-        CompareTarget::Lease => kv.lease.cmp(&number(lease).unwrap_or_default()),
-        CompareTarget::Value => match &compare.target_union {
-            Some(TargetUnion::Value(wanted)) => kv.value.cmp(wanted),
-            _ => kv.value.as_ref().cmp(&[]),
-        },
+    let order = match (compare.target(), &compare.target_union) {
+        (CompareTarget::Version, Some(TargetUnion::Version(wanted))) => kv.version.cmp(wanted),
+        (CompareTarget::Create, Some(TargetUnion::CreateRevision(wanted))) => kv.create_revision.cmp(wanted),
+        (CompareTarget::Mod, Some(TargetUnion::ModRevision(wanted))) => kv.mod_revision.cmp(wanted),
+        (CompareTarget::Lease, Some(TargetUnion::Lease(wanted))) => kv.lease.cmp(wanted),
+        (CompareTarget::Value, Some(TargetUnion::Value(wanted))) => kv.value.cmp(wanted),
+        // What is left out is the default, as anywhere in protobuf.
+        (CompareTarget::Version, _) => kv.version.cmp(&0),
+        (CompareTarget::Create, _) => kv.create_revision.cmp(&0),
+        (CompareTarget::Mod, _) => kv.mod_revision.cmp(&0),
+        (CompareTarget::Lease, _) => kv.lease.cmp(&0),
+        (CompareTarget::Value, _) => kv.value.as_ref().cmp(&[]),
     };
     match compare.result() {
         CompareResult::Equal => order == Ordering::Equal,
@@ -88,20 +90,4 @@ fn passes(compare: &Compare, kv: &KeyValue) -> bool {
         CompareResult::Greater => order == Ordering::Greater,
         CompareResult::Less => order == Ordering::Less,
     }
-}
-
-fn version(union: &TargetUnion) -> Option<i64> {
-    if let TargetUnion::Version(number) = union { Some(*number) } else { None }
-}
-
-fn create_revision(union: &TargetUnion) -> Option<i64> {
-    if let TargetUnion::CreateRevision(number) = union { Some(*number) } else { None }
-}
-
-fn mod_revision(union: &TargetUnion) -> Option<i64> {
-    if let TargetUnion::ModRevision(number) = union { Some(*number) } else { None }
-}
-
-fn lease(union: &TargetUnion) -> Option<i64> {
-    if let TargetUnion::Lease(number) = union { Some(*number) } else { None }
 }
