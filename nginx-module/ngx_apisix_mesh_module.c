@@ -2,14 +2,7 @@
 /*
  * The life cycle of libapisix_mesh in nginx.
  *
- *     apisix_mesh {
- *         xds          grpc://127.0.0.1:15010;
- *         etcd_listen  127.0.0.1:2379;
- *     }
- *
- * Every line of the block is a setting of the library, handed to it as a JSON
- * object; the library alone knows what settings there are.  Without the block
- * this module does nothing.
+ * Without the block "apisix_mesh" this module does nothing.
  *
  * The process that reads the configuration opens the etcd socket and keeps it
  * over reloads, so that clients wait in its backlog and are never refused.
@@ -22,27 +15,13 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>
+#include <ngx_apisix_mesh_conf.h>
 
 #include <apisix_mesh.h>
 
 
-typedef struct {
-    ngx_array_t              *settings;   /* of ngx_keyval_t; NULL: no block */
-    ngx_pool_t               *pool;
-    ngx_socket_t              fd;
-} ngx_apisix_mesh_conf_t;
-
-
 static void *ngx_apisix_mesh_create_conf(ngx_cycle_t *cycle);
 static char *ngx_apisix_mesh_init_conf(ngx_cycle_t *cycle, void *data);
-static char *ngx_apisix_mesh_block(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *data);
-static char *ngx_apisix_mesh_setting(ngx_conf_t *cf, ngx_command_t *dummy,
-    void *data);
-static ngx_int_t ngx_apisix_mesh_json(ngx_apisix_mesh_conf_t *mcf,
-    ngx_socket_t fd, ngx_str_t *json);
-static u_char *ngx_apisix_mesh_json_string(u_char *p, ngx_str_t *s);
-static ngx_str_t *ngx_apisix_mesh_etcd_listen(ngx_apisix_mesh_conf_t *mcf);
 static void ngx_apisix_mesh_close(void *data);
 
 static ngx_int_t ngx_apisix_mesh_init_module(ngx_cycle_t *cycle);
@@ -116,189 +95,6 @@ ngx_apisix_mesh_create_conf(ngx_cycle_t *cycle)
 }
 
 
-static char *
-ngx_apisix_mesh_block(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
-{
-    ngx_apisix_mesh_conf_t *mcf = data;
-
-    char                *rv;
-    ngx_str_t            json;
-    ngx_conf_t           save;
-    apisix_mesh_buffer   error;
-
-    if (mcf->settings) {
-        return "is duplicate";
-    }
-
-    if (apisix_mesh_abi_version() != APISIX_MESH_ABI_VERSION) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "libapisix_mesh %s has interface version %uD, "
-                           "this module was built for %d",
-                           apisix_mesh_version(), apisix_mesh_abi_version(),
-                           APISIX_MESH_ABI_VERSION);
-        return NGX_CONF_ERROR;
-    }
-
-    mcf->settings = ngx_array_create(cf->pool, 8, sizeof(ngx_keyval_t));
-    if (mcf->settings == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    save = *cf;
-    cf->handler = ngx_apisix_mesh_setting;
-    cf->handler_conf = data;
-
-    rv = ngx_conf_parse(cf, NULL);
-
-    *cf = save;
-
-    if (rv != NGX_CONF_OK) {
-        return rv;
-    }
-
-    if (ngx_apisix_mesh_json(mcf, (ngx_socket_t) -1, &json) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (apisix_mesh_config_check((char *) json.data, json.len)
-        != APISIX_MESH_RESULT_OK)
-    {
-        error = apisix_mesh_last_error();
-
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "apisix_mesh: %*s",
-                           error.len, error.data);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_apisix_mesh_setting(ngx_conf_t *cf, ngx_command_t *dummy, void *data)
-{
-    ngx_apisix_mesh_conf_t *mcf = data;
-
-    ngx_str_t     *value;
-    ngx_uint_t     i;
-    ngx_keyval_t  *kv;
-
-    value = cf->args->elts;
-
-    if (cf->args->nelts != 2) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid number of arguments in setting \"%V\" "
-                           "of \"apisix_mesh\", it takes one value",
-                           &value[0]);
-        return NGX_CONF_ERROR;
-    }
-
-    kv = mcf->settings->elts;
-
-    for (i = 0; i < mcf->settings->nelts; i++) {
-        if (kv[i].key.len == value[0].len
-            && ngx_strncmp(kv[i].key.data, value[0].data, value[0].len) == 0)
-        {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "setting \"%V\" of \"apisix_mesh\" is duplicate",
-                               &value[0]);
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    kv = ngx_array_push(mcf->settings);
-    if (kv == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    kv->key = value[0];
-    kv->value = value[1];
-
-    return NGX_CONF_OK;
-}
-
-
-/*
- * The settings as the library takes them.  With a descriptor, it is the value
- * of "etcd_listen", whatever that was.
- */
-
-static ngx_int_t
-ngx_apisix_mesh_json(ngx_apisix_mesh_conf_t *mcf, ngx_socket_t fd,
-    ngx_str_t *json)
-{
-    u_char        *p, buf[sizeof("fd:") + NGX_INT_T_LEN];
-    size_t         len;
-    ngx_str_t      listen, inherited;
-    ngx_uint_t     i;
-    ngx_keyval_t  *kv;
-
-    ngx_str_set(&listen, "etcd_listen");
-
-    inherited.data = buf;
-    inherited.len = ngx_sprintf(buf, "fd:%d", (int) fd) - buf;
-
-    /* a byte becomes six at most, "\u001f"; the rest is quotes and signs */
-
-    len = sizeof("{\"etcd_listen\":\"\"}") + sizeof(buf);
-    kv = mcf->settings->elts;
-
-    for (i = 0; i < mcf->settings->nelts; i++) {
-        len += 6 * (kv[i].key.len + kv[i].value.len) + sizeof("\"\":\"\",");
-    }
-
-    json->data = ngx_pnalloc(mcf->pool, len);
-    if (json->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    p = json->data;
-    *p++ = '{';
-
-    for (i = 0; i < mcf->settings->nelts; i++) {
-        if (fd != (ngx_socket_t) -1
-            && kv[i].key.len == listen.len
-            && ngx_strncmp(kv[i].key.data, listen.data, listen.len) == 0)
-        {
-            continue;
-        }
-
-        p = ngx_apisix_mesh_json_string(p, &kv[i].key);
-        *p++ = ':';
-        p = ngx_apisix_mesh_json_string(p, &kv[i].value);
-        *p++ = ',';
-    }
-
-    if (fd != (ngx_socket_t) -1) {
-        p = ngx_apisix_mesh_json_string(p, &listen);
-        *p++ = ':';
-        p = ngx_apisix_mesh_json_string(p, &inherited);
-        *p++ = ',';
-    }
-
-    if (p[-1] == ',') {
-        p--;
-    }
-
-    *p++ = '}';
-
-    json->len = p - json->data;
-
-    return NGX_OK;
-}
-
-
-static u_char *
-ngx_apisix_mesh_json_string(u_char *p, ngx_str_t *s)
-{
-    *p++ = '"';
-    p = (u_char *) ngx_escape_json(p, s->data, s->len);
-    *p++ = '"';
-
-    return p;
-}
-
-
 /*
  * Here and not in init_module: a cycle that fails here is dropped and the old
  * one goes on, while an error of init_module ends the master process.  From
@@ -361,28 +157,6 @@ ngx_apisix_mesh_init_conf(ngx_cycle_t *cycle, void *data)
     mcf->fd = fd;
 
     return NGX_CONF_OK;
-}
-
-
-static ngx_str_t *
-ngx_apisix_mesh_etcd_listen(ngx_apisix_mesh_conf_t *mcf)
-{
-    ngx_uint_t     i;
-    ngx_keyval_t  *kv;
-
-    static ngx_str_t  by_default = ngx_null_string;
-
-    kv = mcf->settings->elts;
-
-    for (i = 0; i < mcf->settings->nelts; i++) {
-        if (kv[i].key.len == sizeof("etcd_listen") - 1
-            && ngx_strncmp(kv[i].key.data, "etcd_listen", kv[i].key.len) == 0)
-        {
-            return &kv[i].value;
-        }
-    }
-
-    return &by_default;
 }
 
 

@@ -4,6 +4,7 @@ A test file runs in a network namespace of its own, so its ports and iptables ru
 writes is under one temporary folder. Use `@test("sentence")` on functions and `main()` at the end of the file.
 """
 
+import atexit
 import http.client
 import os
 import resource
@@ -133,6 +134,7 @@ class Nginx:
         self.user = user
         self.limits = limits  # of setrlimit: (what, how much)
         self.folder = tempfile.mkdtemp(prefix="apisix-mesh-nginx-%d-" % os.getpid())
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         self.process = None
         self.configure(configuration)
 
@@ -184,7 +186,6 @@ class Nginx:
                 self.process.kill()
                 self.process.wait()
         self.stderr.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def stderr_text(self):
         with open(self.folder + "/stderr") as file:
