@@ -110,6 +110,7 @@ rows_of_destination
 row_of_inbound
 rows_of_endpoints
 rows_of_control_plane
+row_of_reload
 row_of_etcd
 finished=yes
 printf '\n%d passed, %d failed\n' "$passed" "$failed"
