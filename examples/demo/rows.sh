@@ -196,10 +196,12 @@ rows_of_control_plane() {
 # The keys that etcd clients see, without directory markers, are those that the same files translate to.
 row_of_etcd() {
     local problem=
-    inside pod env ETCDCTL_API=3 etcdctl --endpoints 127.0.0.1:2379 get --prefix --keys-only /apisix 2>"$work/logs/etcdctl.log" |
+    inside pod env ETCDCTL_API=3 etcdctl --endpoints 127.0.0.1:2379 get --prefix --keys-only /apisix \
+        2>"$work/logs/etcdctl.log" |
         sed -n 's|^/apisix\(/[^/]*/[^/]\{1,\}\)$|\1|p' | sort >"$work/keys.etcd" || true
     "$BIN" translate "$work/xds" 2>"$work/logs/translate.log" |
-        python3 -c 'import json, sys; print("\n".join(sorted(json.load(sys.stdin)["objects"])))' >"$work/keys.translate" || true
+        python3 -c 'import json, sys; print("\n".join(sorted(json.load(sys.stdin)["objects"])))' \
+            >"$work/keys.translate" || true
     cmp -s "$work/keys.etcd" "$work/keys.translate" ||
         problem="apisix-mesh translate gives $(wc -l <"$work/keys.translate")"
     [ -s "$work/keys.etcd" ] || problem="etcdctl gives nothing"
