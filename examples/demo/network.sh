@@ -1,5 +1,5 @@
-# The demo's network: one namespace each for the switch, the client, the pod and every backend. The machine's own network
-# is not touched. Sourced by run.sh.
+# The demo's network: one namespace each for the switch, the client, the pod and every backend. The machine's own
+# network is not touched. Sourced by run.sh.
 #
 #   hub 10.77.0.1 (control plane) -- client .2, pod .3, reviews-v1 .11, -v2 .12, -v3 .13, ratings .21, details .22
 #

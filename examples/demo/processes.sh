@@ -73,8 +73,10 @@ start_nginx() {
 start_apisix() {
     local apisix=$APISIX_HOME/bin/apisix
     [ -x "$apisix" ] || fail "APISIX_HOME is $APISIX_HOME, and there is no $apisix to run"
+    # It runs as nobody, who may not enter every folder that a checkout lies in.
+    cp "$BIN" "$work/apisix-mesh"
     start apisix-mesh pod setpriv --reuid nobody --regid nogroup --clear-groups \
-        "$BIN" run --xds "grpc://$HUB_ADDRESS:15010" --etcd-listen 127.0.0.1:2379
+        "$work/apisix-mesh" run --xds "grpc://$HUB_ADDRESS:15010" --etcd-listen 127.0.0.1:2379
     wait_for 20 "the etcd endpoint" etcd_answers
     inside pod env -C "$APISIX_HOME" "$apisix" start -c "$here/../apisix/config.yaml" >>"$work/logs/apisix.log" 2>&1
     apisix_runs=yes

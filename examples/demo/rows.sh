@@ -113,22 +113,32 @@ END
     mv "$work/ratings.next" "$work/xds/ratings.yaml"
 }
 
-# Asks for ratings without pause until the file `flowing` is gone; one line of status and backend for each answer.
+# Asks for ratings without pause until end_flow; one line of status and backend for each answer.
+begin_flow() {
+    touch "$work/flowing"
+    : >"$work/flow"
+    flow &
+    flowing=$!
+}
+
+end_flow() {
+    rm "$work/flowing"
+    wait "$flowing" || true
+}
+
 flow() {
     inside pod setpriv --reuid "$APP_USER" --regid "$APP_USER" --clear-groups bash -c '
         while [ -e "$1" ]; do
             curl -s --max-time 5 -o /dev/null -w "%{http_code} %header{x-backend}\n" "$2"
-        done' flow "$work/flowing" "http://$RATINGS_VIP:9080/" >"$work/flow"
+        done' flow "$work/flowing" "http://$RATINGS_VIP:9080/" >>"$work/flow"
 }
 
 flow_has() { grep -q "200 $1\$" "$work/flow"; }
 last_answers_are() { [ "$(tail -n 100 "$work/flow" | sort -u)" = "200 $1" ]; }
 
 rows_of_endpoints() {
-    local flowing problem=
-    touch "$work/flowing"
-    flow &
-    flowing=$!
+    local problem=
+    begin_flow
     wait_for 10 'answers of ratings-a' flow_has ratings-a || problem='ratings-a never answered'
     serve_ratings 9080 9081
     wait_for 10 'answers of the added endpoint' flow_has ratings-b || problem='the added endpoint never answered'
@@ -138,14 +148,30 @@ rows_of_endpoints() {
     serve_ratings 9081
     wait_for 10 'answers of the other endpoint only' last_answers_are ratings-b ||
         problem='the removed endpoint still answers'
-    rm "$work/flowing"
-    wait "$flowing" || true
+    end_flow
     verdict 'endpoint removed while requests flow' "$RATINGS_VIP:9080" '' ratings-b "$problem"
 
-    problem=
-    ! grep -qv '^200 ' "$work/flow" || problem="$(grep -cv '^200 ' "$work/flow") failed"
-    verdict "no failed request in all that time, of $(wc -l <"$work/flow")" "$RATINGS_VIP:9080" '' '' "$problem"
+    verdict "no failed request in all that time, of $(answers)" "$RATINGS_VIP:9080" '' '' "$(failures)"
 }
+
+answers() { wc -l <"$work/flow"; }
+failures() { awk '$1 != 200 { n++ } END { if (n) print n " failed" }' "$work/flow"; }
+
+# The old worker lets go of the library, the new one starts it and gets everything anew from the control plane.
+row_of_reload() {
+    local problem=
+    [ -z "${APISIX_HOME:-}" ] || return 0
+    begin_flow
+    wait_for 10 'answers before the reload' last_answers_are ratings-a || problem='no answers before the reload'
+    kill -HUP "${started[nginx]}"
+    wait_for 20 'the end of the old worker' grep -q 'worker process .* exited' "$sidecar_log" ||
+        problem='the old worker is still there'
+    wait_for 10 'answers of the new worker' enough_after "$(answers)" || problem='the new worker does not answer'
+    end_flow
+    verdict "nginx reloaded while $(answers) requests flow" "$RATINGS_VIP:9080" '' ratings-a "${problem:-$(failures)}"
+}
+
+enough_after() { [ "$(answers)" -ge $(($1 + 100)) ]; }
 
 ratings_answers_from() {
     ask_from_pod "http://$RATINGS_VIP:9080/"
@@ -170,10 +196,12 @@ rows_of_control_plane() {
 # The keys that etcd clients see, without directory markers, are those that the same files translate to.
 row_of_etcd() {
     local problem=
-    inside pod env ETCDCTL_API=3 etcdctl --endpoints 127.0.0.1:2379 get --prefix --keys-only /apisix 2>"$work/logs/etcdctl.log" |
+    inside pod env ETCDCTL_API=3 etcdctl --endpoints 127.0.0.1:2379 get --prefix --keys-only /apisix \
+        2>"$work/logs/etcdctl.log" |
         sed -n 's|^/apisix\(/[^/]*/[^/]\{1,\}\)$|\1|p' | sort >"$work/keys.etcd" || true
     "$BIN" translate "$work/xds" 2>"$work/logs/translate.log" |
-        python3 -c 'import json, sys; print("\n".join(sorted(json.load(sys.stdin)["objects"])))' >"$work/keys.translate" || true
+        python3 -c 'import json, sys; print("\n".join(sorted(json.load(sys.stdin)["objects"])))' \
+            >"$work/keys.translate" || true
     cmp -s "$work/keys.etcd" "$work/keys.translate" ||
         problem="apisix-mesh translate gives $(wc -l <"$work/keys.translate")"
     [ -s "$work/keys.etcd" ] || problem="etcdctl gives nothing"

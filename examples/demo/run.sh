@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The demo: a client, a pod with a sidecar and some services, in network namespaces; requests to virtual IPs, intercepted
-# by iptables and routed as a control plane says. Prints a table; ends non-zero when an answer is not Envoy's.
+# The demo: a client, a pod with a sidecar and some services, in network namespaces; requests to virtual IPs,
+# intercepted by iptables and routed as a control plane says. Prints a table; ends non-zero when an answer is not
+# Envoy's.
 #
 # `make demo` builds what it needs and calls it with these variables:
 #   LIB_DIR        folder of libapisix_mesh.so
@@ -110,6 +111,7 @@ rows_of_destination
 row_of_inbound
 rows_of_endpoints
 rows_of_control_plane
+row_of_reload
 row_of_etcd
 finished=yes
 printf '\n%d passed, %d failed\n' "$passed" "$failed"

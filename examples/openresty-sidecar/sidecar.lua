@@ -16,6 +16,8 @@ local ngx = ngx
 local pairs = pairs
 local sub = string.sub
 
+local FIRST_CONFIGURATION_SECONDS = 3
+
 local _M = {}
 
 -- What this worker serves from. `objects` maps a key to {mod_revision = n, value = <decoded>}.
@@ -63,10 +65,22 @@ end
 local function refresh()
     local current, err = mesh.revision()
     if not current then
-        ngx.log(ngx.ERR, "revision cannot be read: ", err)
+        -- A worker that quits serves its last requests from what it has: the library has left it.
+        ngx.log(ngx.worker.exiting() and ngx.INFO or ngx.ERR, "revision cannot be read: ", err)
     elseif current ~= revision then
         reload()
     end
+end
+
+
+-- A worker that has just started, as after a reload, gets its objects in a moment: requests wait.
+local function await_first_configuration()
+    local patience = ngx.now() + FIRST_CONFIGURATION_SECONDS
+    while revision == 0 and ngx.now() < patience do
+        ngx.sleep(0.01)
+        refresh()
+    end
+    return revision > 0
 end
 
 
@@ -90,7 +104,7 @@ end
 --- access_by_lua: finds the route, runs its plugins, and leaves the upstream for `balance`.
 function _M.access()
     refresh()
-    if revision == 0 then
+    if revision == 0 and not await_first_configuration() then
         return answer(503, "the mesh's first configuration has not come yet")
     end
 
