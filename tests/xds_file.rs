@@ -30,7 +30,19 @@ fn what_envoy_gateway_makes_is_well_formed() {
         let kinds = [".clusters.yaml", ".endpoints.yaml", ".listeners.yaml", ".routes.yaml", ".secrets.yaml"];
         if kinds.iter().any(|kind| path.to_string_lossy().ends_with(kind)) {
             let (loaded, problems) = load(&path);
-            assert!(problems.is_empty(), "{}", problems[0]);
+            // Some cases were never meant for Envoy: it refuses domains that stand twice and names in EDS, and the
+            // port 0 is one that nobody can connect to.
+            let known = [
+                "0 is not a port (1-65535)",
+                "is a domain of this configuration already",
+                "a name needs a STRICT_DNS or LOGICAL_DNS cluster",
+            ];
+            let unexpected: Vec<String> = problems
+                .iter()
+                .filter(|p| !known.iter().any(|end| p.error.ends_with(end)))
+                .map(ToString::to_string)
+                .collect();
+            assert!(unexpected.is_empty(), "{unexpected:#?}");
             resources += loaded.len();
         }
     }

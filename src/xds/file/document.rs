@@ -80,10 +80,22 @@ fn collect_dump(mut object: Object, found: &mut Vec<Value>) -> Result<(), String
                 Value::Object(mut members) => take(&mut members, step),
                 _ => None,
             });
-            collect(resource.unwrap_or(Value::Null), None, found)?;
+            let mut resource = resource.unwrap_or(Value::Null);
+            leave_out_zero_weights(&mut resource);
+            collect(resource, None, found)?;
         }
     }
     Ok(())
+}
+
+/// Envoy prints the weight 0 for a locality that has none, and would refuse it if it were sent.
+fn leave_out_zero_weights(assignment: &mut Value) {
+    let Some(localities) = assignment.get_mut("endpoints").and_then(Value::as_array_mut) else { return };
+    for locality in localities.iter_mut().filter_map(Value::as_object_mut) {
+        if locality.get("load_balancing_weight").and_then(Value::as_u64) == Some(0) {
+            locality.remove("load_balancing_weight");
+        }
+    }
 }
 
 fn collect_bootstrap(resources: Value, found: &mut Vec<Value>) -> Result<(), String> {
@@ -136,6 +148,16 @@ mod tests {
         ] {
             assert_eq!(names(document.clone()), ["a"], "{document}");
         }
+    }
+
+    #[test]
+    fn a_dumped_locality_without_weight_has_none() {
+        let assignment = json!({"@type": "x/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            "endpoints": [{"load_balancing_weight": 0}, {"load_balancing_weight": 2}]});
+        let dump = json!({"configs": [{"@type": "x/envoy.admin.v3.EndpointsConfigDump",
+            "dynamic_endpoint_configs": [{"endpoint_config": assignment}]}]});
+        let found = find(dump, None).unwrap();
+        assert_eq!(found[0]["endpoints"], json!([{}, {"load_balancing_weight": 2}]));
     }
 
     #[test]

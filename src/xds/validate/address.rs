@@ -59,18 +59,25 @@ pub fn endpoints_are_ips(place: &Place<'_>, assignment: &ClusterLoadAssignment) 
             else {
                 continue;
             };
-            if socket.address.parse::<IpAddr>().is_ok() {
-                continue;
-            }
             let place = place.item("lb_endpoints", j);
-            let (place, problem) = (place.field("endpoint"), "is not an IP address");
+            let place = place.field("endpoint");
             let place = place.field("address");
-            let place = place.field("socket_address");
-            if !place.has_any(&["resolver_name"]) {
-                let cure = "a name needs a STRICT_DNS or LOGICAL_DNS cluster";
-                return Err(place.field("address").error(format!("{:?} {problem}; {cure}", socket.address)));
-            }
+            is_ip(&place.field("socket_address"), socket)?;
         }
     }
     Ok(())
+}
+
+/// Names of hosts and ports need somebody to resolve them.
+fn is_ip(place: &Place<'_>, socket: &SocketAddress) -> Result<(), FieldError> {
+    let named_port = matches!(socket.port_specifier, Some(PortSpecifier::NamedPort(_)));
+    let is_ip = socket.address.parse::<IpAddr>().is_ok();
+    if (is_ip && !named_port) || place.has_any(&["resolver_name"]) {
+        return Ok(());
+    }
+    if is_ip {
+        return Err(place.field("named_port").error("only a port_value is taken here"));
+    }
+    let cure = "a name needs a STRICT_DNS or LOGICAL_DNS cluster";
+    Err(place.field("address").error(format!("{:?} is not an IP address; {cure}", socket.address)))
 }

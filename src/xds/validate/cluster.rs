@@ -59,6 +59,10 @@ fn check_discovery(
             .field("eds_cluster_config")
             .error(format!("set in a cluster of type {}", kind.as_str_name())));
     }
+    if kind != DiscoveryType::OriginalDst && policy == LbPolicy::ClusterProvided {
+        let problem = format!("CLUSTER_PROVIDED in a cluster of type {}", kind.as_str_name());
+        return Err(place.field("lb_policy").error(problem));
+    }
     let assignment = cluster.load_assignment.as_ref();
     match kind {
         DiscoveryType::OriginalDst

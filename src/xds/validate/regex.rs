@@ -1,13 +1,18 @@
 //! Is a pattern one that RE2, Envoy's only engine, compiles?
 //!
 //! `regex-syntax` has RE2's grammar but for a few spellings, which are rewritten first: RE2 takes a `{` that opens
-//! no repetition for itself, knows `\Q...\E` and `\C`, and has no nested classes or class operators. A pattern
+//! no repetition for itself, knows `\Q...\E`, `\C` and octal numbers, and has no nested classes, class operators or repeated repetitions. A pattern
 //! that does not compile must be refused as Envoy refuses it: in APISIX it would fail each request instead.
 
 use regex_syntax::ParserBuilder;
 
 /// RE2's limit for `x{n}`.
 const MAX_REPETITION: u32 = 1000;
+
+const POSIX_CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
+    "upper", "word", "xdigit",
+];
 
 /// The parser's words on why `pattern` is none.
 pub fn check(pattern: &str) -> Result<(), String> {
@@ -25,33 +30,77 @@ pub fn check(pattern: &str) -> Result<(), String> {
 fn rewrite(pattern: &str) -> Result<String, String> {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
+    let mut repeated = Repeated::No;
     while let Some(c) = rest.chars().next() {
+        let before = (rest, out.len());
         rest = match c {
-            '\\' => escape(rest, &mut out),
-            '[' => class(rest, &mut out),
+            '\\' => escape(rest, &mut out)?,
+            '[' => class(rest, &mut out)?,
             '{' => braces(rest, &mut out)?,
+            '(' => group(rest, &mut out)?,
             _ => {
                 out.push(c);
                 &rest[c.len_utf8()..]
             }
         };
+        let literal_brace = c == '{' && out[before.1..].starts_with('\\');
+        repeated = repeated.then(if literal_brace { 'a' } else { c })?;
     }
     Ok(out)
 }
 
+/// RE2 takes one repetition operator and one `?` after it, `regex-syntax` any number.
+#[derive(Clone, Copy, PartialEq)]
+enum Repeated {
+    No,
+    Once,
+    Lazily,
+}
+
+impl Repeated {
+    fn then(self, c: char) -> Result<Self, String> {
+        match (self, c) {
+            (Self::Once, '?') => Ok(Self::Lazily),
+            (Self::No, '*' | '+' | '?' | '{') => Ok(Self::Once),
+            (_, '*' | '+' | '?' | '{') => Err("two repetition operators in a row".to_owned()),
+            _ => Ok(Self::No),
+        }
+    }
+}
+
+/// Copies the opening of a group; RE2 has the flags i, m, s and U only.
+fn group<'a>(text: &'a str, out: &mut String) -> Result<&'a str, String> {
+    out.push('(');
+    let Some(inner) = text.strip_prefix("(?") else { return Ok(&text[1..]) };
+    let flags = &inner[..inner.find([':', ')', '<', '=', '!', 'P']).unwrap_or(inner.len())];
+    if let Some(flag) = flags.chars().find(|flag| !"imsU-".contains(*flag)) {
+        return Err(format!("(?{flag}) is no group flag"));
+    }
+    out.push('?');
+    Ok(inner)
+}
+
 /// Copies the escape at the start of `text`; gives what follows it.
-fn escape<'a>(text: &'a str, out: &mut String) -> &'a str {
+fn escape<'a>(text: &'a str, out: &mut String) -> Result<&'a str, String> {
+    if text.starts_with("\\u") || text.starts_with("\\U") {
+        return Err(format!("{} is no escape", &text[..2]));
+    }
     if let Some(quoted) = text.strip_prefix("\\Q") {
         let (literal, rest) = quoted.split_once("\\E").unwrap_or((quoted, ""));
         out.push_str(&regex_syntax::escape(literal));
-        return rest;
+        return Ok(rest);
     }
     if let Some(rest) = text.strip_prefix("\\C") {
         out.push_str("(?s-u:.)");
-        return rest;
+        return Ok(rest);
     }
-    let end = text.char_indices().nth(2).map_or(text.len(), |(i, _)| i);
-    let mut end = end;
+    let digits = text[1..].bytes().take(3).take_while(|b| (b'0'..=b'7').contains(b)).count();
+    if digits > 1 || text.starts_with("\\0") {
+        let octal = u32::from_str_radix(&text[1..=digits], 8).unwrap_or_default();
+        out.push_str(&format!("\\x{{{octal:x}}}"));
+        return Ok(&text[1 + digits..]);
+    }
+    let mut end = text.char_indices().nth(2).map_or(text.len(), |(i, _)| i);
     // `\p{Greek}` and `\x{10FFFF}`: these braces are no repetition.
     if (text.starts_with("\\p{") || text.starts_with("\\P{") || text.starts_with("\\x{"))
         && let Some(close) = text.find('}')
@@ -59,11 +108,11 @@ fn escape<'a>(text: &'a str, out: &mut String) -> &'a str {
         end = close + 1;
     }
     out.push_str(&text[..end]);
-    &text[end..]
+    Ok(&text[end..])
 }
 
 /// Copies the class at the start of `text`, with everything escaped that only `regex-syntax` finds special.
-fn class<'a>(text: &'a str, out: &mut String) -> &'a str {
+fn class<'a>(text: &'a str, out: &mut String) -> Result<&'a str, String> {
     out.push('[');
     let mut rest = &text[1..];
     if let Some(after) = rest.strip_prefix('^') {
@@ -79,11 +128,19 @@ fn class<'a>(text: &'a str, out: &mut String) -> &'a str {
         match c {
             ']' => {
                 out.push(']');
-                return &rest[1..];
+                return Ok(&rest[1..]);
             }
-            '\\' => rest = escape(rest, out),
+            '\\' => rest = escape(rest, out)?,
+            '-' if rest.starts_with("--") => {
+                out.push_str("-\\-");
+                rest = &rest[2..];
+            }
             '[' if rest.starts_with("[:") && rest.contains(":]") => {
                 let end = rest.find(":]").map_or(rest.len(), |i| i + 2);
+                let name = rest[2..end - 2].trim_start_matches('^');
+                if !POSIX_CLASSES.contains(&name) {
+                    return Err(format!("[:{name}:] is no character class"));
+                }
                 out.push_str(&rest[..end]);
                 rest = &rest[end..];
             }
@@ -98,7 +155,7 @@ fn class<'a>(text: &'a str, out: &mut String) -> &'a str {
             }
         }
     }
-    rest
+    Ok(rest)
 }
 
 /// Copies `{n}`, `{n,}` or `{n,m}`; any other brace stands for itself.
@@ -157,9 +214,35 @@ mod tests {
 
     #[test]
     fn what_re2_refuses_is_refused() {
-        for pattern in
-            ["(", "a)", "[", "*a", "a{1001}", r"(a)\1", "(?=a)", "(?<!a)b", r"\", r"\p{Nope}", "[z-a]"]
-        {
+        for pattern in [
+            "(",
+            "a)",
+            "[",
+            "*a",
+            "a{1001}",
+            r"(a)\1",
+            "(?=a)",
+            "(?<!a)b",
+            r"\",
+            r"\p{Nope}",
+            "[z-a]",
+            "a**",
+            "x*+",
+            "a*??",
+            "a{2}{3}",
+            "(?x)a b",
+            "(?u)a",
+            "(?R)a",
+            "(?s-u:.)",
+            "[[:foo:]]",
+            "[a--b]",
+            r"\u{41}",
+            r"\Z",
+            r"\h",
+            r"\8",
+            r"\é",
+            r"\e",
+        ] {
             assert!(check(pattern).is_err(), "{pattern}");
         }
     }

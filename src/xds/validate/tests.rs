@@ -67,6 +67,10 @@ fn clusters() {
             "eds_cluster_config.eds_config: one of ads, api_config_source, path_config_source, self is required",
         ),
         (eds(json!({"type": "STATIC"})), "eds_cluster_config: set in a cluster of type STATIC"),
+        (
+            eds(json!({"lbPolicy": "CLUSTER_PROVIDED"})),
+            "lb_policy: CLUSTER_PROVIDED in a cluster of type EDS",
+        ),
         (eds(json!({"connectTimeout": "0s"})), "connect_timeout: must be more than 0s"),
         (eds(json!({"lbPolicy": 4})), "lb_policy: 4 is no value of this enum"),
         (json!({"name": "a", "type": "ORIGINAL_DST", "lbPolicy": "CLUSTER_PROVIDED"}), "ok "),
