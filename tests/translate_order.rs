@@ -137,7 +137,7 @@ fn document(hosts: &[Host]) -> Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn requests_end_where_envoy_sends_them(hosts in hosts()) {
