@@ -1,7 +1,10 @@
 //! A small model of how APISIX chooses a route: `radixtree_host_uri` and `lua-resty-expr` (contract sections 6 and 8),
 //! as far as our objects use them.
 
-use std::collections::BTreeMap;
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+};
 
 use apisix_mesh::apisix::{Directory, Key};
 use bytes::Bytes;
@@ -69,7 +72,7 @@ pub fn choose(objects: &BTreeMap<Key, Bytes>, request: &Request) -> Outcome {
         .filter_map(|route| Some((rank(&route, request)?, route)))
         .filter(|(_, route)| list(route, "vars").iter().all(|c| holds(c, request)))
         .collect();
-    candidates.sort_by(|a, b| b.0.cmp(&a.0));
+    candidates.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
     if let [first, second, ..] = candidates.as_slice() {
         assert_ne!(first.0, second.0, "no order between {} and {}", first.1, second.1);
     }
@@ -132,9 +135,13 @@ fn compare(value: Option<&String>, operator: &Value, operand: &Value) -> bool {
     }
 }
 
-/// PCRE and this crate read the patterns of these tests alike, but for the end of the text.
-fn matches(pattern: &str, text: &str) -> bool {
-    regex::Regex::new(pattern).unwrap().is_match(text)
+/// PCRE and this crate read the patterns of these tests alike. Compiling is dear, so each is compiled once.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    thread_local!(static COMPILED: RefCell<HashMap<String, regex::Regex>> = RefCell::default());
+    COMPILED.with_borrow_mut(|compiled| {
+        let regex = compiled.entry(pattern.to_owned()).or_insert_with(|| regex::Regex::new(pattern).unwrap());
+        regex.is_match(text)
+    })
 }
 
 fn outcome(route: &Value, objects: &BTreeMap<Key, Bytes>) -> Outcome {
