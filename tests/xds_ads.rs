@@ -282,7 +282,7 @@ async fn a_response_over_the_limit_is_refused_by_name_and_the_last_good_stays() 
     say(&session, Cluster, "1s", vec![cluster("a", "1s")]).await;
     session.responses.send(Ok(large_response("2s", 2))).await.unwrap();
     let state =
-        wait_for(&|s| s.last_error.as_ref().is_some_and(|e| e.contains("xds_max_response_bytes"))).await;
+        wait_for(&|s| s.last_error.as_ref().is_some_and(|e| e.contains("xds_max_message_size"))).await;
     assert_eq!((state.types["cluster"].version.as_str(), state.types["cluster"].resources), ("1s", 1));
 }
 

@@ -90,7 +90,7 @@ impl Target {
         let text = format!("{:?}: {}", status.code(), status.message());
         if status.code() == Code::OutOfRange && self.max_response_bytes != 0 {
             return format!(
-                "a response is over xds_max_response_bytes ({}): raise it, or set 0 for no limit ({text})",
+                "a response is over xds_max_message_size ({}): raise it, or set 0 for no limit ({text})",
                 self.max_response_bytes
             );
         }

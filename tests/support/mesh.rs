@@ -25,7 +25,7 @@ use apisix_mesh::pb::{
             HttpConnectionManager, Rds, http_connection_manager::RouteSpecifier,
         },
     },
-    google::protobuf::{Any, BoolValue, Duration},
+    google::protobuf::{Any, Duration},
 };
 use prost::Message;
 
