@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -19,8 +18,7 @@ use tracing::{error, info};
 use crate::{
     config::{Config, ProcessVars},
     error::Error,
-    etcd, log,
-    status::{self, Progress},
+    etcd, log, status,
     store::{self, Revision, Snapshot, Store},
     translate::Translator,
     xds::{Source, SourceStatus},
@@ -44,7 +42,9 @@ struct Shared {
     config: Config,
     store: Arc<Store>,
     source: SourceStatus,
-    progress: ArcSwap<Progress>,
+    /// Locked by the pipeline for as long as a translation takes, and by whoever asks for the issues: these are
+    /// collected when asked for, since collecting them costs more in a larger mesh and a change must not.
+    translator: Mutex<Translator>,
 }
 
 impl Agent {
@@ -56,7 +56,7 @@ impl Agent {
         let shared = Arc::new(Shared {
             store: Arc::new(Store::new(store::Options::default())),
             source: source.status(),
-            progress: ArcSwap::default(),
+            translator: Mutex::default(),
             config,
         });
         let (stop, stopped) = watch::channel(false);
@@ -107,7 +107,8 @@ impl Agent {
     /// What the library knows of itself.
     pub fn status(&self) -> Value {
         let shared = &self.shared;
-        status::report(&shared.config, &shared.store, &shared.source, &shared.progress.load())
+        let issues = shared.translator.lock().issues();
+        status::report(&shared.config, &shared.store, &shared.source, &issues)
     }
 }
 
@@ -156,7 +157,6 @@ impl Street {
 /// Moves each update down the street. The first one is published when it is complete: an empty answer before that
 /// would wipe APISIX's routes.
 async fn publish(shared: Arc<Shared>, mut source: Source) {
-    let mut translator = Translator::default();
     let mut waiting = Vec::new();
     loop {
         let update = source.next().await;
@@ -165,10 +165,9 @@ async fn publish(shared: Arc<Shared>, mut source: Source) {
         if !ready && !update.complete {
             continue;
         }
-        let delta = translator.apply(source.snapshot(), &waiting);
+        let delta = shared.translator.lock().apply(source.snapshot(), &waiting);
         waiting.clear();
         let committed = shared.store.commit(&delta);
-        shared.progress.store(Arc::new(Progress { issues: translator.issues() }));
         if let (false, Some(commit)) = (ready, committed) {
             info!(
                 revision = commit.revision,

@@ -15,11 +15,11 @@ use serde::Serialize;
 pub use condition::{Condition, Operand, Operator, escape};
 pub use key::{Directory, Key};
 pub use plugin::{
-    Abort, FaultInjection, MAX_WEIGHTED_UPSTREAMS, NoNodes, Plugins, ProxyRewrite, Redirect, SplitRule,
-    SplitTarget, TrafficSplit, WeightedUpstream,
+    Abort, FaultInjection, MAX_WEIGHTED_UPSTREAMS, Plugins, ProxyRewrite, Redirect, SplitRule, SplitTarget,
+    TrafficSplit, WeightedUpstream,
 };
 pub use route::{MAX_URI, Route};
-pub use upstream::{Balancer, MAX_WEIGHT, Node, Upstream};
+pub use upstream::{Balancer, InlineUpstream, MAX_WEIGHT, Node, Upstream};
 
 /// The most bytes of a `name` or `desc`.
 pub const MAX_NAME: usize = 256;

@@ -13,13 +13,6 @@ use crate::{
     xds::SourceStatus,
 };
 
-/// What the last translation left to report.
-#[derive(Default)]
-pub struct Progress {
-    /// Sorted.
-    pub issues: Vec<Issue>,
-}
-
 /// An issue as it is shown.
 #[derive(Serialize)]
 struct ShownIssue<'a> {
@@ -30,18 +23,18 @@ struct ShownIssue<'a> {
 }
 
 /// Issues as `translate` and `status` show them.
-pub fn issues(issues: &[Issue]) -> Value {
-    let shown = issues.iter().map(|issue| ShownIssue {
+pub fn shown(issues: &[Issue]) -> Value {
+    let issues = issues.iter().map(|issue| ShownIssue {
         resource: format!("{} {}", issue.kind.noun(), issue.resource),
         path: &issue.path,
         severity: issue.severity,
         detail: &issue.detail,
     });
-    json!(shown.collect::<Vec<_>>())
+    json!(issues.collect::<Vec<_>>())
 }
 
 /// The whole report.
-pub fn report(config: &Config, store: &Store, source: &SourceStatus, progress: &Progress) -> Value {
+pub fn report(config: &Config, store: &Store, source: &SourceStatus, issues: &[Issue]) -> Value {
     let snapshot = store.snapshot();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -51,6 +44,6 @@ pub fn report(config: &Config, store: &Store, source: &SourceStatus, progress: &
         "objects": snapshot.len(),
         "etcd": {"listen": config.etcd_listen, "prefix": config.etcd_prefix},
         "xds": source,
-        "issues": issues(&progress.issues),
+        "issues": shown(issues),
     })
 }

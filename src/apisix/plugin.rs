@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Node;
+use super::InlineUpstream;
 
 /// The most entries of one traffic-split rule.
 pub const MAX_WEIGHTED_UPSTREAMS: usize = 20;
@@ -108,21 +108,5 @@ pub enum SplitTarget {
     /// An upstream that exists: a missing one fails every request of the route with 500, not only this share.
     UpstreamId(String),
     /// An upstream without nodes: this share is answered with 503.
-    Upstream(NoNodes),
-}
-
-/// An inline upstream that has no node to send to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct NoNodes {
-    /// roundrobin
-    #[serde(rename = "type")]
-    balancer: super::Balancer,
-    /// none
-    nodes: [Node; 0],
-}
-
-impl Default for NoNodes {
-    fn default() -> Self {
-        Self { balancer: super::Balancer::RoundRobin, nodes: [] }
-    }
+    Upstream(InlineUpstream),
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Condition, Plugins, Timeout, canonical};
+use super::{Condition, InlineUpstream, Plugins, Timeout, canonical};
 
 /// The longest `uri` that APISIX accepts.
 pub const MAX_URI: usize = 4096;
@@ -31,6 +31,9 @@ pub struct Route {
     /// Where requests go, unless a plugin answers or chooses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_id: Option<String>,
+    /// In place of `upstream_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<InlineUpstream>,
     /// What is done to requests.
     #[serde(skip_serializing_if = "Plugins::is_empty")]
     pub plugins: Plugins,

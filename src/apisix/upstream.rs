@@ -36,6 +36,34 @@ impl Upstream {
     }
 }
 
+/// An upstream that stands inside another object, where it has no id.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InlineUpstream {
+    /// How a node is chosen.
+    #[serde(rename = "type")]
+    pub balancer: Balancer,
+    /// As in [`Upstream`].
+    pub nodes: Vec<Node>,
+    /// For every node; a part of a traffic split has its route's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Timeout>,
+    /// As in [`Upstream`].
+    pub retries: u32,
+}
+
+impl InlineUpstream {
+    /// Answers 503.
+    pub fn without_nodes() -> Self {
+        Self { balancer: Balancer::RoundRobin, nodes: Vec::new(), timeout: None, retries: 0 }
+    }
+
+    /// The one node.
+    pub fn of_node(host: &str, port: u16, timeout: Timeout) -> Self {
+        let node = Node { host: host.to_owned(), port: port.into(), weight: 1, priority: 0 };
+        Self { nodes: vec![node], timeout: Some(timeout), ..Self::without_nodes() }
+    }
+}
+
 /// A file under `apisix/balancer`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

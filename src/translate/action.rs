@@ -11,7 +11,7 @@ mod split;
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    apisix::{Plugins, Timeout},
+    apisix::{InlineUpstream, Plugins, Timeout},
     pb::{
         envoy::config::route::v3::{
             Route, RouteAction, route::Action, route_action::ClusterNotFoundResponseCode,
@@ -31,6 +31,8 @@ use super::{
 /// Envoy's default for a route's `timeout`.
 const DEFAULT_TIMEOUT: f64 = 15.0;
 const UNAVAILABLE: u32 = 503;
+/// Where the pod's own application answers.
+const LOOPBACK: &str = "127.0.0.1";
 
 /// What is known of a cluster.
 pub(super) type Targets<'a> = &'a dyn Fn(&str) -> Target;
@@ -39,6 +41,7 @@ pub(super) type Targets<'a> = &'a dyn Fn(&str) -> Target;
 #[derive(Debug, Default)]
 pub(super) struct Effect {
     pub upstream_id: Option<String>,
+    pub upstream: Option<InlineUpstream>,
     pub timeout: Option<Timeout>,
     pub plugins: Plugins,
     pub websocket: bool,
@@ -133,7 +136,12 @@ fn one_cluster(
             let effect = Effect { upstream_id: Some(id::upstream(name)), ..Effect::default() };
             Some((effect, connect_timeout))
         }
-        Target::Unpublished => {
+        Target::OwnPort { port: Some(port), connect_timeout } => {
+            let timeout = Timeout { connect: connect_timeout, send: NO_TIMEOUT, read: NO_TIMEOUT };
+            let upstream = Some(InlineUpstream::of_node(LOOPBACK, port, timeout));
+            Some((Effect { upstream, ..Effect::default() }, connect_timeout))
+        }
+        Target::OwnPort { port: None, .. } | Target::Unpublished => {
             notes.traffic(&path.field("cluster"), format!("{name:?} has no upstream: answered with 503"));
             None
         }

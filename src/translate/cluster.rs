@@ -46,10 +46,31 @@ pub(super) enum Target {
         /// A route's own timeouts replace all of the upstream's.
         connect_timeout: f64,
     },
+    /// It is there, and means where each connection was going; here that is this port of the pod itself.
+    OwnPort {
+        /// `None` until it is known for which connections.
+        port: Option<u16>,
+        /// As above.
+        connect_timeout: f64,
+    },
     /// It is there, but has no upstream: its endpoints have not come, or APISIX has no such thing.
     Unpublished,
     /// Nobody knows it.
     Unknown,
+}
+
+impl Target {
+    /// What it is to routes for inbound connections to one port, or for others.
+    ///
+    /// A sidecar's inbound cluster is ORIGINAL_DST: the pod's own address and the port that was asked for. An
+    /// application that listens on all addresses, or on the loopback one, is reached on the latter.
+    pub fn for_inbound(self, port: Option<u16>) -> Self {
+        match (self, port) {
+            (Self::OwnPort { connect_timeout, .. }, Some(_)) => Self::OwnPort { port, connect_timeout },
+            (Self::OwnPort { .. }, None) => Self::Unpublished,
+            (other, _) => other,
+        }
+    }
 }
 
 /// The result of one cluster.
@@ -83,7 +104,9 @@ pub(super) fn translate(resource: &Resource, snapshot: &Snapshot) -> ClusterUnit
                 Some(name) => assigned_nodes(&cluster, name, snapshot, &mut assignment_notes),
                 None => own_nodes(&cluster, &mut notes),
             };
-            if let Some(nodes) = nodes {
+            if is_original_dst(&cluster) {
+                unit.target = Target::OwnPort { port: None, connect_timeout: connect_timeout(&cluster) };
+            } else if let Some(nodes) = nodes {
                 let upstream = upstream(&resource.name, &cluster, nodes, &mut notes);
                 unit.target = Target::Published { connect_timeout: upstream.timeout.connect };
                 unit.upstream = Some(upstream.to_bytes());
@@ -125,6 +148,10 @@ fn assigned_nodes(
     }
 }
 
+fn is_original_dst(cluster: &Cluster) -> bool {
+    cluster.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst as i32))
+}
+
 fn own_nodes(cluster: &Cluster, notes: &mut Notes) -> Option<Vec<Node>> {
     let path = Path::ROOT.field("type");
     match &cluster.cluster_discovery_type {
@@ -139,6 +166,12 @@ fn own_nodes(cluster: &Cluster, notes: &mut Notes) -> Option<Vec<Node>> {
                 notes.approximated(&path, "a name is resolved to one address at a time");
             }
             Ok(DiscoveryType::Static) => {}
+            Ok(DiscoveryType::OriginalDst) => {
+                let detail =
+                    "inbound routes of one port go to that port on 127.0.0.1, other routes answer 503";
+                notes.approximated(&path, detail);
+                return None;
+            }
             Ok(other) => {
                 let detail = format!("{} has no upstream: its routes answer 503", other.as_str_name());
                 notes.traffic(&path, detail);
@@ -164,13 +197,13 @@ fn upstream(name: &str, cluster: &Cluster, nodes: Vec<Node>, notes: &mut Notes) 
         desc: (name.len() > MAX_NAME).then(|| cut(&name[shown.len()..]).to_owned()),
         balancer: balancer(cluster, notes),
         nodes,
-        timeout: Timeout {
-            connect: cluster.connect_timeout.as_ref().and_then(seconds).unwrap_or(CONNECT_TIMEOUT),
-            send: NO_TIMEOUT,
-            read: NO_TIMEOUT,
-        },
+        timeout: Timeout { connect: connect_timeout(cluster), send: NO_TIMEOUT, read: NO_TIMEOUT },
         retries: 0,
     }
+}
+
+fn connect_timeout(cluster: &Cluster) -> f64 {
+    cluster.connect_timeout.as_ref().and_then(seconds).unwrap_or(CONNECT_TIMEOUT)
 }
 
 /// Localities are weighted where the cluster says so. A typed policy says it in its own configuration, which is not

@@ -168,6 +168,8 @@ fn input_hash(context: u64, bytes: &[u8], clusters: &BTreeSet<Arc<str>>, targets
             Target::Published { connect_timeout } => (0u8, connect_timeout),
             Target::Unpublished => (1, 0.0),
             Target::Unknown => (2, 0.0),
+            // The port follows from the scope, which is in `context`.
+            Target::OwnPort { connect_timeout, .. } => (3, connect_timeout),
         };
         hash.update(&[state]);
         hash.update(&connect.to_le_bytes());

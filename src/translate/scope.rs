@@ -45,6 +45,15 @@ impl Destination {
     }
 }
 
+/// The one port whose inbound connections these are, if they are no others.
+pub(super) fn inbound_port(destinations: &BTreeSet<Destination>) -> Option<u16> {
+    let mut all = destinations.iter();
+    match (all.next(), all.next()) {
+        (Some(Destination::InboundPort(port)), None) => Some(*port),
+        _ => None,
+    }
+}
+
 /// The conditions and the priority band of a route configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Scope {

@@ -26,7 +26,7 @@ use super::{
     listener::{self, InlineConfig, ListenerUnit},
     note::Note,
     route_config::RouteUnit,
-    scope::{Destination, Ports},
+    scope::{self, Destination, Ports},
 };
 
 /// Translates as resources change: a change re-runs only the units that read what changed.
@@ -223,7 +223,11 @@ impl Translator {
             self.note_clusters(&key, &state.clusters, &BTreeSet::new());
             return;
         };
-        let targets = |name: &str| self.clusters.get(name).map_or(Target::Unknown, |c| c.target);
+        let inbound_port = scope::inbound_port(&destinations);
+        let targets = |name: &str| {
+            let target = self.clusters.get(name).map_or(Target::Unknown, |c| c.target);
+            target.for_inbound(inbound_port)
+        };
         state.unit.update(&key, &bytes, self.ports.scope(&destinations), &targets, delta);
         let clusters = state.unit.clusters();
         self.note_clusters(&key, &state.clusters, &clusters);

@@ -114,6 +114,7 @@ impl Group<'_> {
         route.vars.extend(entry.matched.conditions.iter().cloned());
         route.timeout = entry.effect.timeout;
         route.upstream_id = entry.effect.upstream_id.clone();
+        route.upstream = entry.effect.upstream.clone();
         route.plugins = entry.effect.plugins.clone();
         route.enable_websocket = entry.effect.websocket;
         route

@@ -86,6 +86,7 @@ const ROUTE: &[&str] = &[
     "priority",
     "vars",
     "timeout",
+    "upstream",
     "upstream_id",
     "plugins",
     "enable_websocket",
@@ -104,7 +105,12 @@ fn route(value: &Value, upstreams: &BTreeSet<&str>) -> Checked {
     demand(hosts.iter().all(|h| host(h) && !h.bytes().any(|b| b.is_ascii_uppercase())), "hosts")?;
     demand(hosts.iter().collect::<BTreeSet<_>>().len() == hosts.len(), "hosts are unique")?;
     demand(value["priority"].is_i64(), "priority")?;
-    demand(value.get("upstream_id").is_some() || value.get("plugins").is_some(), "upstream or plugin")?;
+    let sources = ["upstream_id", "upstream", "plugins"];
+    demand(sources.iter().any(|f| value.get(f).is_some()), "upstream or plugin")?;
+    if let Some(inline) = value.get("upstream") {
+        demand(value.get("upstream_id").is_none(), "upstream or upstream_id")?;
+        upstream(inline)?;
+    }
     if let Some(id) = value.get("upstream_id") {
         demand(upstreams.contains(id.as_str().unwrap()), "upstream_id dangles")?;
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     apisix::{
-        MAX_WEIGHTED_UPSTREAMS, NoNodes, Plugins, SplitRule, SplitTarget, TrafficSplit, WeightedUpstream,
+        InlineUpstream, MAX_WEIGHTED_UPSTREAMS, Plugins, SplitRule, SplitTarget, TrafficSplit,
+        WeightedUpstream,
     },
     pb::{envoy::config::route::v3::WeightedCluster, path::Path},
 };
@@ -28,7 +29,7 @@ pub(super) fn effect(
                 connect = connect.max(connect_timeout);
                 Some(id::upstream(&cluster.name))
             }
-            Target::Unpublished | Target::Unknown => {
+            Target::OwnPort { .. } | Target::Unpublished | Target::Unknown => {
                 let detail = format!("{:?} has no upstream: its share is answered with 503", cluster.name);
                 notes.traffic(&path.item("clusters", at).field("name"), detail);
                 None
@@ -53,7 +54,8 @@ pub(super) fn effect(
     }
     let weights = small_weights(&shares.values().copied().collect::<Vec<_>>());
     let entry = |(target, weight): (Option<String>, u32)| WeightedUpstream {
-        target: target.map_or_else(|| SplitTarget::Upstream(NoNodes::default()), SplitTarget::UpstreamId),
+        target: target
+            .map_or_else(|| SplitTarget::Upstream(InlineUpstream::without_nodes()), SplitTarget::UpstreamId),
         weight,
     };
     let weighted_upstreams = shares.into_keys().zip(weights).map(entry).collect();
