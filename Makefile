@@ -6,7 +6,7 @@ BUILD    := $(CURDIR)/build
 PREFIX   ?= /usr/local
 RELEASE  := $(CURDIR)/target/release
 PACKAGES := nginx libnginx-mod-http-lua libnginx-mod-stream nginx-dev libpcre2-dev zlib1g-dev libssl-dev \
-            iptables iproute2 etcd-client etcd-server curl procps g++ python3
+            iptables iproute2 etcd-client etcd-server curl procps g++ python3 strace dpkg-dev
 
 .PHONY: help build lib header check test unit demo bench modules test-nginx test-lua packages clean
 
@@ -20,7 +20,7 @@ lib:
 	ln -sf libapisix_mesh.so $(RELEASE)/libapisix_mesh.so.0
 
 modules: packages lib
-	APISIX_MESH_LIB=$(RELEASE) APISIX_MESH_INC=$(CURDIR)/include nginx-module/build.sh $(BUILD)
+	APISIX_MESH_LIB=$(RELEASE) APISIX_MESH_INC=$(CURDIR)/include nginx-module/build.sh
 
 header: ## Write include/apisix_mesh.h anew after a change of src/capi.rs
 	UPDATE_HEADER=1 $(CARGO) test --locked --test header
@@ -45,7 +45,7 @@ bench: ## Print each benchmark beside its peer or floor
 	$(CARGO) bench --locked
 
 test-nginx: modules ## The nginx modules inside Debian's nginx
-	APISIX_MESH_LIB=$(RELEASE) MODULES_DIR=$(BUILD)/nginx-modules tests/nginx/run
+	APISIX_MESH_LIB=$(RELEASE) NGINX_FULL_SRC="$$(tests/nginx/full-source $(BUILD)/nginx-source || true)" tests/nginx/run
 
 test-lua: modules ## The Lua binding inside Debian's nginx
 	APISIX_MESH_LIB=$(RELEASE) MODULES_DIR=$(BUILD)/nginx-modules tests/lua/run

@@ -40,6 +40,8 @@ pub struct Ads {
     cache: Cache,
     backoff: Backoff,
     link: Link,
+    /// Answers to the last response, in order.
+    unsent: Vec<DiscoveryRequest>,
     /// When to complain that nothing has come on this stream.
     mute_at: Option<Instant>,
     complete: bool,
@@ -94,6 +96,7 @@ impl Ads {
             cache: Cache::new(options.initial_fetch_timeout),
             backoff: Backoff::new(options.backoff),
             link: Link::Waiting(Instant::now()),
+            unsent: Vec::new(),
             mute_at: None,
             complete: false,
             last_error: None,
@@ -114,9 +117,12 @@ impl Ads {
 
     /// The next update that changes something, or makes the first configuration complete.
     ///
-    /// May be dropped and called again. Responses that are there already are taken together, each answered.
+    /// May be dropped and called again. Responses that are there already are taken together, each answered. The
+    /// last answer leaves when the update has been dealt with: it names everything subscribed to, in a large mesh
+    /// hundreds of kilobytes, and what came should not wait for that.
     pub async fn next(&mut self) -> Update {
         loop {
+            self.send_answers();
             let event = self.wait().await;
             let mut changes = self.handle(event);
             if !changes.is_empty() {
@@ -172,13 +178,14 @@ impl Ads {
     }
 
     fn receive(&mut self, response: &DiscoveryResponse) -> Vec<Change> {
+        self.send_answers();
         if self.mute_at.take().is_some() {
             info!("xds: {} answers", self.uri);
             self.last_error = None;
             self.status.connected();
         }
         let received = self.stream.receive(response, &mut self.cache, Instant::now().into_std());
-        self.send(received.requests);
+        self.unsent.extend(received.requests);
         match received.answered {
             Some(answered) => self.note(answered),
             None => debug!("xds: a response of type {:?} that nobody asked for", response.type_url),
@@ -186,9 +193,10 @@ impl Ads {
         received.changes
     }
 
-    fn send(&self, requests: Vec<DiscoveryRequest>) {
+    fn send_answers(&mut self) {
+        let answers = std::mem::take(&mut self.unsent);
         if let Link::Open(connection) = &self.link {
-            connection.send(requests);
+            connection.send(answers);
         }
     }
 
@@ -227,6 +235,8 @@ impl Ads {
 
     fn lost(&mut self, status: &Status) {
         self.mute_at = None;
+        // Answers on a stream that is gone; the next one begins anew.
+        self.unsent.clear();
         // Credentials do not get better in a second, and a server that refuses them should not be hammered.
         let wait = match status.code() {
             Code::Unauthenticated | Code::PermissionDenied => self.backoff.next_slow_wait(),

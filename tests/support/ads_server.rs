@@ -95,6 +95,8 @@ async fn accept(listener: TcpListener, sessions: mpsc::Sender<Session>) {
         .max_encoding_message_size(usize::MAX);
     let mut connections = JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
+        // As gRPC servers do; else a small response waits for the acknowledgement of the one before.
+        let _ = socket.set_nodelay(true);
         let service = TowerToHyperService::new(service.clone());
         connections.spawn(async move {
             // A connection that breaks is the client's to mend.
