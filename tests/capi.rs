@@ -36,7 +36,7 @@ fn a_c_program_uses_the_whole_api() {
         .arg("-lapisix_mesh"));
     let socket = Path::new(env!("CARGO_TARGET_TMPDIR")).join("api.sock");
     let config = serde_json::json!({
-        "xds": format!("file://{ROOT}/tests/fixtures/istiod-1.14/redirect"),
+        "xds": format!("file://{ROOT}/tests/fixtures/istiod-1.31/redirect"),
         "etcd_listen": format!("unix:{}", socket.display()),
     });
     // The program asks for the soname, which cargo does not make.

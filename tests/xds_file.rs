@@ -7,7 +7,7 @@ use apisix_mesh::xds::{ResourceType, Source, SourceOptions, file::load};
 #[test]
 fn what_a_real_istiod_sent_is_well_formed() {
     for folder in ["redirect", "no-interception"] {
-        let path = Path::new("tests/fixtures/istiod-1.14").join(folder);
+        let path = Path::new("tests/fixtures/istiod-1.31").join(folder);
         let (resources, problems) = load(&path);
         assert!(problems.is_empty(), "{folder}: {}", problems[0]);
         for kind in ResourceType::ALL {

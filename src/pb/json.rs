@@ -3,16 +3,23 @@
 //! Messages unknown to `src/pb/proto` are kept as what they are: an `Any` with its type URL and no content, so that
 //! the translation reports them by name just as it does when they come over gRPC.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use once_cell::sync::Lazy;
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage,
+    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, ReflectMessage as _,
     prost::Message as _,
     prost_types::{DescriptorProto, FileDescriptorProto},
 };
 use serde_json::Value;
 
-use super::{TYPE_URL_PREFIX, google::protobuf::Any, message_name};
+use super::{
+    TYPE_URL_PREFIX,
+    google::protobuf::Any,
+    message_name,
+    wire::{self, WireValue},
+};
 
 static POOL: Lazy<DescriptorPool> = Lazy::new(|| {
     DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_slice())
@@ -40,7 +47,49 @@ pub fn any_from_json(value: &Value) -> Result<Any, String> {
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     let message =
         DynamicMessage::deserialize_with_options(message, body, &options).map_err(|e| e.to_string())?;
-    Ok(Any { type_url: format!("{TYPE_URL_PREFIX}{name}"), value: Bytes::from(message.encode_to_vec()) })
+    let value = sort_maps(&message.encode_to_vec(), &message.descriptor());
+    Ok(Any { type_url: format!("{TYPE_URL_PREFIX}{name}"), value: Bytes::from(value) })
+}
+
+/// The same message with the entries of its maps in the order of their bytes, so that one document gives the same
+/// bytes each time it is read.
+fn sort_maps(message: &[u8], descriptor: &MessageDescriptor) -> Vec<u8> {
+    let is_any = descriptor.full_name() == "google.protobuf.Any";
+    let packed = if is_any { packed_type(message) } else { None };
+    let mut sorted = Vec::with_capacity(message.len());
+    let mut entries: BTreeMap<u32, BTreeSet<Vec<u8>>> = BTreeMap::new();
+    for field in wire::fields(message) {
+        let declared = descriptor.get_field(field.number);
+        let inner = match (&declared, &packed) {
+            (_, Some(packed)) if field.number == ANY_VALUE => Some(packed.clone()),
+            (Some(declared), _) => declared.kind().as_message().cloned(),
+            (None, _) => None,
+        };
+        let (Some(inner), WireValue::Bytes(bytes)) = (inner, field.value) else {
+            sorted.extend_from_slice(field.raw);
+            continue;
+        };
+        let mut whole = Vec::with_capacity(field.raw.len());
+        let bytes = sort_maps(bytes, &inner);
+        prost::encoding::encode_key(field.number, prost::encoding::WireType::LengthDelimited, &mut whole);
+        prost::encoding::encode_varint(bytes.len() as u64, &mut whole);
+        whole.extend_from_slice(&bytes);
+        if declared.is_some_and(|d| d.is_map()) {
+            entries.entry(field.number).or_default().insert(whole);
+        } else {
+            sorted.extend_from_slice(&whole);
+        }
+    }
+    sorted.extend(entries.into_values().flatten().flatten());
+    sorted
+}
+
+/// The number of `google.protobuf.Any.value`.
+const ANY_VALUE: u32 = 2;
+
+fn packed_type(any: &[u8]) -> Option<MessageDescriptor> {
+    let any = Any::decode(any).ok()?;
+    POOL.get_message_by_name(message_name(&any.type_url))
 }
 
 /// The pool, and in it an empty message for each `@type` under `value` that it does not know.
@@ -108,6 +157,26 @@ mod tests {
         .unwrap();
         let chain = FilterChain::decode(any.value).unwrap();
         assert!(format!("{chain:?}").contains("type.googleapis.com/acme.Filter"));
+    }
+
+    #[test]
+    fn a_document_gives_the_same_bytes_each_time() {
+        let filters: serde_json::Map<_, _> = (0..20)
+            .map(|i| (format!("filter-{i}"), serde_json::json!({"@type": "type.googleapis.com/acme.Filter"})))
+            .collect();
+        let host = serde_json::json!({"name": "h", "domains": ["*"], "typed_per_filter_config": filters});
+        let document = serde_json::json!({
+            "@type": "type.googleapis.com/envoy.config.listener.v3.Filter",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+                "virtual_hosts": [host],
+            },
+        });
+        let first = any_from_json(&document).unwrap();
+        assert!(String::from_utf8_lossy(&first.value).contains("filter-19"));
+        for _ in 0..20 {
+            assert_eq!(any_from_json(&document).unwrap(), first);
+        }
     }
 
     #[test]

@@ -10,21 +10,34 @@ use std::fmt;
 pub struct Path<'a> {
     parent: Option<&'a Path<'a>>,
     name: &'a str,
-    index: Option<usize>,
+    element: Element<'a>,
+}
+
+/// Which element of a field.
+#[derive(Debug, Clone, Copy)]
+enum Element<'a> {
+    Only,
+    At(usize),
+    Under(&'a str),
 }
 
 impl<'a> Path<'a> {
     /// The message itself: no text at all.
-    pub const ROOT: Path<'static> = Path { parent: None, name: "", index: None };
+    pub const ROOT: Path<'static> = Path { parent: None, name: "", element: Element::Only };
 
     /// A field of this message.
     pub fn field(&'a self, name: &'a str) -> Path<'a> {
-        Path { parent: Some(self), name, index: None }
+        Path { parent: Some(self), name, element: Element::Only }
     }
 
     /// An element of a repeated field of this message.
     pub fn item(&'a self, name: &'a str, index: usize) -> Path<'a> {
-        Path { parent: Some(self), name, index: Some(index) }
+        Path { parent: Some(self), name, element: Element::At(index) }
+    }
+
+    /// The value under a key of a map of this message. Its place does not count: maps have no order.
+    pub fn entry(&'a self, name: &'a str, key: &'a str) -> Path<'a> {
+        Path { parent: Some(self), name, element: Element::Under(key) }
     }
 
     /// The same for every element of every repeated field.
@@ -49,9 +62,10 @@ impl fmt::Display for Path<'_> {
             f.write_str(".")?;
         }
         f.write_str(self.name)?;
-        match self.index {
-            Some(index) => write!(f, "[{index}]"),
-            None => Ok(()),
+        match self.element {
+            Element::Only => Ok(()),
+            Element::At(index) => write!(f, "[{index}]"),
+            Element::Under(key) => write!(f, "[{key:?}]"),
         }
     }
 }
@@ -67,6 +81,7 @@ mod tests {
         let action = route.field("route");
         assert_eq!(action.to_string(), "virtual_hosts[2].routes[0].route");
         assert_eq!(action.without_indexes(), "virtual_hosts.routes.route");
+        assert_eq!(host.entry("filters", "a.b").to_string(), r#"virtual_hosts[2].filters["a.b"]"#);
         assert_eq!(Path::ROOT.to_string(), "");
     }
 }

@@ -128,8 +128,7 @@ fn walk_message(
                 walk_any(any, optional, &here, depth - 1, found);
             }
             (Kind::AnyMap, WireValue::Bytes(entry)) => {
-                let name = text(entry, 1);
-                let here = Path::field(&here, name);
+                let here = path.entry(field.name, text(entry, 1));
                 walk_any(bytes_of(entry, 2), false, &here, depth - 1, found);
             }
             _ => {}
@@ -236,7 +235,7 @@ mod tests {
             "typedPerFilterConfig": {"rbac": {"@type": "type.googleapis.com/acme.Guard"}},
         }));
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].starts_with("typed_per_filter_config[0].rbac: Extension"), "{found:?}");
+        assert!(found[0].starts_with("typed_per_filter_config[\"rbac\"]: Extension"), "{found:?}");
     }
 
     #[test]

@@ -15,13 +15,10 @@ use super::{
     backoff::Backoff,
     cache::{Cache, Rejected},
     status::{self, MAX_PENDING_NAMES, TypeStatus},
-    stream::{Answered, Stream},
+    stream::{Answered, Request, Stream},
     transport::{Connection, Target},
 };
-use crate::{
-    error::Error,
-    pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
-};
+use crate::{error::Error, pb::envoy::service::discovery::v3::DiscoveryResponse};
 
 /// How long a control plane may take for its first answer before somebody should know.
 const FIRST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -41,7 +38,7 @@ pub struct Ads {
     backoff: Backoff,
     link: Link,
     /// Answers to the last response, in order.
-    unsent: Vec<DiscoveryRequest>,
+    unsent: Vec<Request>,
     /// When to complain that nothing has come on this stream.
     mute_at: Option<Instant>,
     complete: bool,
@@ -194,9 +191,9 @@ impl Ads {
     }
 
     fn send_answers(&mut self) {
-        let answers = std::mem::take(&mut self.unsent);
+        let answers = std::mem::take(&mut self.unsent).into_iter();
         if let Link::Open(connection) = &self.link {
-            connection.send(answers);
+            connection.send(answers.map(|request| request.with_names(&self.cache)));
         }
     }
 

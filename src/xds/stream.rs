@@ -43,11 +43,27 @@ pub struct Stream {
     subscriptions: [Subscription; ResourceType::ALL.len()],
 }
 
+/// A request to send, its names still to be filled in: they are all names of a type, in a large mesh more work than
+/// everything else that a response leads to, and what came should not wait for it.
+#[derive(Debug)]
+pub struct Request {
+    message: DiscoveryRequest,
+    names_of: Option<ResourceType>,
+}
+
+impl Request {
+    /// The request as it is sent. The cache is the one after the response, and before the next.
+    pub fn with_names(self, cache: &Cache) -> DiscoveryRequest {
+        let resource_names = self.names_of.map_or_else(Vec::new, |kind| cache.names(kind));
+        DiscoveryRequest { resource_names, ..self.message }
+    }
+}
+
 /// What a response led to.
 #[derive(Debug, Default)]
 pub struct Received {
     /// To be sent in this order.
-    pub requests: Vec<DiscoveryRequest>,
+    pub requests: Vec<Request>,
     /// What changed in the cache.
     pub changes: Vec<Change>,
     /// The type and the fate of the response; `None` when nobody asked for it.
@@ -84,7 +100,7 @@ impl Stream {
             subscription.asked = None;
         }
         let wanted = ResourceType::ALL.into_iter().filter(|kind| cache.is_wanted(*kind));
-        wanted.collect::<Vec<_>>().into_iter().map(|kind| self.ask(kind, cache)).collect()
+        wanted.map(|kind| self.ask(kind, cache).with_names(cache)).collect()
     }
 
     /// Applies a response and answers it: first its own ACK or NACK, then the subscription it changes.
@@ -112,11 +128,12 @@ impl Stream {
         Received { requests, changes, answered: Some(answered) }
     }
 
-    fn answer(&mut self, kind: ResourceType, rejected: &[Rejected], cache: &Cache) -> DiscoveryRequest {
+    fn answer(&mut self, kind: ResourceType, rejected: &[Rejected], cache: &Cache) -> Request {
         let mut request = self.ask(kind, cache);
         if !rejected.is_empty() {
             let message = nack_message(kind, rejected);
-            request.error_detail = Some(Status { code: INVALID_ARGUMENT, message, details: Vec::new() });
+            request.message.error_detail =
+                Some(Status { code: INVALID_ARGUMENT, message, details: Vec::new() });
         }
         request
     }
@@ -125,14 +142,14 @@ impl Stream {
     ///
     /// Endpoints are asked for again after each change of a cluster that has some (24): a control plane may wait
     /// for that request before it sends them.
-    fn follow(&mut self, kind: ResourceType, touched: bool, cache: &Cache) -> Option<DiscoveryRequest> {
+    fn follow(&mut self, kind: ResourceType, touched: bool, cache: &Cache) -> Option<Request> {
         let again = touched && kind == ResourceType::ClusterLoadAssignment;
         let subscription = &mut self.subscriptions[kind as usize];
         if !cache.is_wanted(kind) {
             // To be said once, and nothing of what was accepted is held any more (9).
             subscription.asked.take()?;
             subscription.version.clear();
-            return Some(self.request(kind, Vec::new()));
+            return Some(self.request(kind, None));
         }
         if subscription.asked == Some(cache.names_generation(kind)) && !again {
             return None;
@@ -141,22 +158,23 @@ impl Stream {
     }
 
     /// A request with every name there is to ask for (8).
-    fn ask(&mut self, kind: ResourceType, cache: &Cache) -> DiscoveryRequest {
+    fn ask(&mut self, kind: ResourceType, cache: &Cache) -> Request {
         self.subscriptions[kind as usize].asked = Some(cache.names_generation(kind));
-        self.request(kind, cache.names(kind))
+        self.request(kind, Some(kind))
     }
 
-    fn request(&mut self, kind: ResourceType, resource_names: Vec<String>) -> DiscoveryRequest {
+    fn request(&mut self, kind: ResourceType, names_of: Option<ResourceType>) -> Request {
         let subscription = &self.subscriptions[kind as usize];
         let node = (!std::mem::replace(&mut self.node_sent, true)).then(|| self.node.clone());
-        DiscoveryRequest {
+        let message = DiscoveryRequest {
             version_info: subscription.version.clone(),
             node,
-            resource_names,
+            resource_names: Vec::new(),
             type_url: kind.type_url().to_owned(),
             response_nonce: subscription.nonce.clone(),
             error_detail: None,
-        }
+        };
+        Request { message, names_of }
     }
 }
 

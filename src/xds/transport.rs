@@ -117,7 +117,7 @@ impl Connection {
     }
 
     /// Sends what a response led to. There is room: see [`Connection::next`].
-    pub fn send(&self, requests: Vec<DiscoveryRequest>) {
+    pub fn send(&self, requests: impl Iterator<Item = DiscoveryRequest>) {
         for request in requests {
             if self.requests.try_send(request).is_err() {
                 // The stream is over; `next` tells why.

@@ -3,6 +3,8 @@
  * 1 at the first that fails. The header is included twice on purpose.
  */
 
+#define _GNU_SOURCE  /* memmem */
+
 #include "apisix_mesh.h"
 #include "apisix_mesh.h"
 

@@ -49,23 +49,3 @@ pub fn snapshot(resources: impl IntoIterator<Item = (ResourceType, Resource)>) -
 pub fn change((kind, resource): &(ResourceType, Resource)) -> Change {
     Change { kind: *kind, name: resource.name.clone() }
 }
-
-/// A captured DiscoveryResponse. The capture tool kept only the type of some extensions, as a StringValue that says
-/// `UNKNOWN <type>`: such an extension gets its type back, and nothing in it.
-pub fn captured(text: &str) -> Value {
-    let mut document = serde_json::from_str(text).expect("JSON");
-    restore_types(&mut document);
-    document
-}
-
-fn restore_types(value: &mut Value) {
-    if let Some(url) = value.get("value").and_then(Value::as_str).and_then(|v| v.strip_prefix("UNKNOWN ")) {
-        *value = serde_json::json!({"@type": url});
-        return;
-    }
-    match value {
-        Value::Object(members) => members.values_mut().for_each(restore_types),
-        Value::Array(items) => items.iter_mut().for_each(restore_types),
-        _ => {}
-    }
-}

@@ -56,6 +56,8 @@ impl Request {
 pub enum Outcome {
     /// The names of the upstreams that it may go to.
     Upstreams(Vec<String>),
+    /// The nodes of an upstream in the route itself.
+    Nodes(Vec<String>),
     /// Answered by a plugin.
     Answer(u64),
     /// No route.
@@ -161,6 +163,10 @@ fn outcome(route: &Value, objects: &BTreeMap<Key, Bytes>) -> Outcome {
         let mut names: Vec<_> = entries.iter().map(|e| name(&e["upstream_id"])).collect();
         names.sort();
         return Outcome::Upstreams(names);
+    }
+    if let Some(inline) = route.get("upstream") {
+        let node = |n: &Value| format!("{}:{}", n["host"].as_str().unwrap(), n["port"]);
+        return Outcome::Nodes(list(inline, "nodes").iter().map(node).collect());
     }
     Outcome::Upstreams(vec![name(&route["upstream_id"])])
 }

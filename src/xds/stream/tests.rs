@@ -111,10 +111,17 @@ impl Client {
     fn get(&mut self, kind: ResourceType, version: &str, resources: Vec<Any>) -> Vec<DiscoveryRequest> {
         self.nonce += 1;
         let nonce = format!("n{}", self.nonce);
-        self.receive(kind, version, &nonce, resources).requests
+        self.receive(kind, version, &nonce, resources).0
     }
 
-    fn receive(&mut self, kind: ResourceType, version: &str, nonce: &str, resources: Vec<Any>) -> Received {
+    /// The requests as they are sent, and what changed.
+    fn receive(
+        &mut self,
+        kind: ResourceType,
+        version: &str,
+        nonce: &str,
+        resources: Vec<Any>,
+    ) -> (Vec<DiscoveryRequest>, Vec<Change>) {
         let response = DiscoveryResponse {
             version_info: version.to_owned(),
             resources,
@@ -122,7 +129,9 @@ impl Client {
             nonce: nonce.to_owned(),
             control_plane: None,
         };
-        self.stream.receive(&response, &mut self.cache, self.now)
+        let received = self.stream.receive(&response, &mut self.cache, self.now);
+        let requests = received.requests.into_iter().map(|request| request.with_names(&self.cache));
+        (requests.collect(), received.changes)
     }
 
     fn has(&self, kind: ResourceType, name: &str) -> bool {
@@ -294,11 +303,8 @@ fn point_20_a_wrapped_resource_is_unwrapped_and_a_heartbeat_changes_nothing() {
     let mut client = Client::new();
     client.get(CDS, "1", vec![wrap(Some(cluster("a", "", 1)))]);
     assert!(client.has(CDS, "a"));
-    let received = client.receive(CDS, "1", "h", vec![wrap(None)]);
-    assert_eq!(
-        (short(&received.requests), received.changes.len()),
-        (vec!["cluster v=1 n=h []".to_owned()], 0)
-    );
+    let (requests, changes) = client.receive(CDS, "1", "h", vec![wrap(None)]);
+    assert_eq!((short(&requests), changes.len()), (vec!["cluster v=1 n=h []".to_owned()], 0));
     assert!(client.has(CDS, "a"));
 }
 
@@ -323,9 +329,9 @@ fn point_25_the_service_name_goes_over_the_clusters_name() {
 #[test]
 fn point_29_a_response_without_nonce_is_applied_and_not_answered() {
     let mut client = Client::new();
-    let received = client.receive(LDS, "1", "", vec![listener("l", "r")]);
-    assert_eq!(short(&received.requests), ["route v= n= [r]"]);
-    assert!(client.receive(LDS, "2", "", vec![listener("l", "r")]).requests.is_empty());
+    let (requests, _) = client.receive(LDS, "1", "", vec![listener("l", "r")]);
+    assert_eq!(short(&requests), ["route v= n= [r]"]);
+    assert!(client.receive(LDS, "2", "", vec![listener("l", "r")]).0.is_empty());
 }
 
 #[test]
@@ -428,7 +434,7 @@ proptest! {
             };
             let (nonce, version) = (format!("n{i}"), format!("v{i}"));
             let subscribed = heard[kind as usize].as_ref().is_some_and(|names| kind.is_complete() || !names.is_empty());
-            let requests = client.receive(kind, &version, &nonce, resources).requests;
+            let requests = client.receive(kind, &version, &nonce, resources).0;
             prop_assert_eq!(requests.iter().filter(|r| r.type_url == kind.type_url()).count(), usize::from(subscribed));
             if subscribed {
                 let answer = &requests[0];
