@@ -223,7 +223,7 @@ pub unsafe extern "C" fn apisix_mesh_list_new(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn apisix_mesh_list_len(list: *const List) -> usize {
     // SAFETY: the caller's promise.
-    unsafe { list.as_ref() }.map_or(0, List::len)
+    unsafe { list.as_ref() }.map_or(0, List::count)
 }
 
 /// The revision at which a list was taken; 0 for NULL.
