@@ -15,11 +15,11 @@ help: ## List the targets
 
 build: lib modules ## Build the library, the command and the nginx modules
 
-lib:
+lib: ## Build the library, the command and the examples
 	$(CARGO) build --release --locked --lib --bins --examples
 	ln -sf libapisix_mesh.so $(RELEASE)/libapisix_mesh.so.0
 
-modules: packages lib
+modules: packages lib ## Build the nginx modules for Debian's nginx into build/nginx-modules
 	APISIX_MESH_LIB=$(RELEASE) APISIX_MESH_INC=$(CURDIR)/include nginx-module/build.sh
 
 header: ## Write include/apisix_mesh.h anew after a change of src/capi.rs
@@ -32,8 +32,8 @@ check: ## Formatting, lints, layering, header, licences (cargo deny where instal
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check licenses bans sources; \
 	else echo "skipped: cargo deny is not installed"; fi
 
-unit: packages
-	$(CARGO) test --locked
+unit: packages ## The tests in Rust
+	$(CARGO) test --locked --no-fail-fast
 
 test: packages check unit modules test-nginx test-lua demo ## Everything that must pass
 

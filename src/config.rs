@@ -246,7 +246,7 @@ fn parse(what: &str, text: &str) -> Result<Map<String, Value>, Error> {
 }
 
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 fn text(name: &str, value: &Value) -> Result<String, Error> {

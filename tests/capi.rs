@@ -8,10 +8,9 @@ use std::{
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Where cargo put `libapisix_mesh.so` for this test run: two folders above the test's own binary.
+/// Where cargo put `libapisix_mesh.so` for this test run: beside the test's own binary.
 fn library_folder() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.ancestors().nth(2).unwrap().to_path_buf()
+    std::env::current_exe().unwrap().parent().unwrap().to_path_buf()
 }
 
 fn run(command: &mut Command) -> String {

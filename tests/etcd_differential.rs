@@ -28,6 +28,9 @@ use tokio::{
 };
 use tonic::transport::Channel;
 
+/// Far above what etcd takes to start on any machine.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
 /// An etcd of our own; it is killed and its data removed at the end.
 struct RealEtcd {
     address: String,
@@ -45,7 +48,8 @@ impl RealEtcd {
     async fn start() -> Option<Self> {
         loop {
             let mut etcd = Self::spawn().await?;
-            if etcd.is_healthy_before_it_ends().await {
+            let healthy = tokio::time::timeout(PATIENCE, etcd.is_healthy_before_it_ends());
+            if healthy.await.expect("etcd gets healthy or ends") {
                 return Some(etcd);
             }
         }
