@@ -6,7 +6,7 @@ BUILD    := $(CURDIR)/build
 PREFIX   ?= /usr/local
 RELEASE  := $(CURDIR)/target/release
 PACKAGES := nginx libnginx-mod-http-lua libnginx-mod-stream nginx-dev libpcre2-dev zlib1g-dev libssl-dev \
-            iptables iproute2 etcd-client etcd-server curl procps g++ python3 strace dpkg-dev
+            iptables iproute2 etcd-client etcd-server curl procps g++ python3 strace dpkg-dev lua-cjson
 
 .PHONY: help build lib header check test unit demo bench modules test-nginx test-lua packages clean
 
@@ -15,8 +15,8 @@ help: ## List the targets
 
 build: lib modules ## Build the library, the command and the nginx modules
 
-lib: ## Build the library, the command and the examples
-	$(CARGO) build --release --locked --lib --bins --examples
+lib: ## Build the library and the command
+	$(CARGO) build --release --locked --lib --bins
 	ln -sf libapisix_mesh.so $(RELEASE)/libapisix_mesh.so.0
 
 modules: packages lib ## Build the nginx modules for Debian's nginx into build/nginx-modules
@@ -37,9 +37,11 @@ unit: packages ## The tests in Rust
 
 test: packages check unit modules test-nginx test-lua demo ## Everything that must pass
 
+# The control plane is no part of what is shown: its debug build shares the tests' dependencies.
 demo: modules ## The main job: xDS in, a routed request out, in network namespaces (root)
+	$(CARGO) build --locked --example control_plane
 	LIB_DIR=$(RELEASE) MODULES_DIR=$(BUILD)/nginx-modules BIN=$(RELEASE)/apisix-mesh \
-	CONTROL_PLANE=$(RELEASE)/examples/control_plane examples/demo/run.sh
+	CONTROL_PLANE=$(CURDIR)/target/debug/examples/control_plane examples/demo/run.sh
 
 bench: ## Print each benchmark beside its peer or floor
 	$(CARGO) bench --locked

@@ -1,10 +1,12 @@
-//! A small ADS control plane: serves the resources in files to any client, this library or Envoy.
+//! A small ADS control plane: serves the resources in files.
 //!
 //! ```text
 //! cargo run --example control_plane -- --listen 127.0.0.1:15010 DIR...
 //! ```
 //!
-//! Files are looked at five times a second; what changed is sent at once. NACKs go to stderr.
+//! Files are looked at five times a second; what changed is sent at once. NACKs go to stderr. Any client can connect,
+//! but the files are read with this library's messages: an extension that they do not have goes out with its type and
+//! without content, which a real Envoy may refuse.
 
 #[path = "../tests/support/ads_server.rs"]
 mod ads_server;
