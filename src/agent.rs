@@ -30,6 +30,9 @@ mod source;
 /// How long [`Agent::stop`] waits for its thread; nginx is not kept from quitting by a library that hangs.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Tasks that an event goes through, from the commit to the socket of a watch, and one to spare.
+const TURNS_TO_A_SOCKET: usize = 4;
+
 /// A running instance of the library.
 pub struct Agent {
     shared: Arc<Shared>,
