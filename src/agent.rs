@@ -178,5 +178,10 @@ async fn publish(shared: Arc<Shared>, mut source: Source) {
                 "the first configuration is complete"
             );
         }
+        // Those who wait for the revision go first, all the way to their sockets; then the answer to the control
+        // plane is put together, which takes longer in a larger mesh.
+        for _ in 0..TURNS_TO_A_SOCKET {
+            tokio::task::yield_now().await;
+        }
     }
 }
