@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ads_server::{Acceptor, Session};
+use ads_server::{Acceptor, Session, response};
 use apisix_mesh::{
     agent::Agent,
     config::Config,
@@ -82,7 +82,7 @@ async fn answer_first_requests(mut session: Session, mut prepared: [Vec<Any>; Re
     while let Ok(Some(request)) = session.requests.message().await {
         let first = request.response_nonce.is_empty();
         if let Some(kind) = ResourceType::from_type_url(&request.type_url).filter(|_| first) {
-            let response = response(kind, std::mem::take(&mut prepared[kind as usize]), "first");
+            let response = response(kind, "first", std::mem::take(&mut prepared[kind as usize]));
             if session.responses.send(Ok(response)).await.is_err() {
                 return;
             }
@@ -102,16 +102,6 @@ fn resources(kind: ResourceType, clusters: usize) -> Vec<Any> {
     }
 }
 
-fn response(kind: ResourceType, resources: Vec<Any>, nonce: &str) -> DiscoveryResponse {
-    DiscoveryResponse {
-        version_info: nonce.to_owned(),
-        resources,
-        type_url: kind.type_url().to_owned(),
-        nonce: nonce.to_owned(),
-        control_plane: None,
-    }
-}
-
 fn endpoint_change(runtime: &Runtime, clusters: usize) {
     let running = start(runtime, clusters);
     let mut watch = Watch::open(&running.socket, running.agent.revision() + 1);
@@ -121,7 +111,7 @@ fn endpoint_change(runtime: &Runtime, clusters: usize) {
         let name = kind.type_url().rsplit('/').next().expect("a type URL");
         // Each change is another address, so that every one of them is an event.
         let assignment = mesh::assignment(change * 7919 % clusters, 100 + (change / clusters % 100) as u8);
-        let response = response(kind, vec![mesh::any(name, &assignment)], &format!("change-{change}"));
+        let response = response(kind, &format!("change-{change}"), vec![mesh::any(name, &assignment)]);
         sent = response.encoded_len();
         let began = Instant::now();
         running.responses.blocking_send(Ok(response)).expect("the stream is open");

@@ -5,7 +5,7 @@ mod ads_server;
 
 use std::{sync::Arc, time::Duration};
 
-use ads_server::{Acceptor, Resources, Session, serve};
+use ads_server::{Acceptor, Resources, Session, response, serve};
 use apisix_mesh::{
     pb::{
         envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
@@ -84,16 +84,6 @@ fn run(mut source: Source) -> impl AsyncFn(&dyn Fn(&SourceState) -> bool) -> Sou
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-    }
-}
-
-fn response(kind: ResourceType, nonce: &str, resources: Vec<Any>) -> DiscoveryResponse {
-    DiscoveryResponse {
-        version_info: nonce.to_owned(),
-        resources,
-        type_url: kind.type_url().to_owned(),
-        nonce: nonce.to_owned(),
-        control_plane: None,
     }
 }
 

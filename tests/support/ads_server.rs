@@ -106,6 +106,17 @@ async fn accept(listener: TcpListener, sessions: mpsc::Sender<Session>) {
     }
 }
 
+/// A response whose nonce is its version too.
+pub fn response(kind: ResourceType, nonce: &str, resources: Vec<Any>) -> DiscoveryResponse {
+    DiscoveryResponse {
+        version_info: nonce.to_owned(),
+        resources,
+        type_url: kind.type_url().to_owned(),
+        nonce: nonce.to_owned(),
+        control_plane: None,
+    }
+}
+
 /// What is served, by type and name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Resources {

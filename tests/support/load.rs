@@ -7,10 +7,9 @@ use apisix_mesh::{
 use prost::Message;
 use serde_json::Value;
 
-/// The resources of a document: a list of `{"@type": ...}`, or a DiscoveryResponse.
+/// The resources of a document: a list of `{"@type": ...}`.
 pub fn resources(document: &Value) -> Vec<(ResourceType, Resource)> {
-    let items = document.get("resources").unwrap_or(document).as_array().expect("a list of resources");
-    items.iter().map(resource).collect()
+    document.as_array().expect("a list of resources").iter().map(resource).collect()
 }
 
 /// One resource.
