@@ -4,6 +4,7 @@
 
 pub mod etcd;
 pub mod istio;
+pub mod exchange;
 pub mod load;
 pub mod mesh;
 pub mod router;
