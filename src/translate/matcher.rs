@@ -24,7 +24,7 @@ pub(super) use path::PathTest;
 use super::note::Notes;
 
 /// What a request must be like.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Match {
     pub path: PathTest,
     pub conditions: Vec<Condition>,
