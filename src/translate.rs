@@ -20,6 +20,7 @@ mod manager;
 mod matcher;
 mod note;
 mod order;
+mod random;
 mod route;
 mod route_config;
 mod scope;
