@@ -62,7 +62,7 @@ pub(super) fn translate(
 ) -> Vec<Case> {
     let plugins = match &route.action {
         Some(Action::Route(action)) => {
-            return vec![Case::always(forward(action, test, targets, &path.field("route"), notes))];
+            return choices(action, test, targets, &path.field("route"), notes);
         }
         Some(Action::Redirect(action)) => redirect::plugin(action, &path.field("redirect"), notes),
         Some(Action::DirectResponse(action)) => {
@@ -75,6 +75,30 @@ pub(super) fn translate(
     };
     let plugins = plugins.unwrap_or_else(|| Plugins::answer(UNAVAILABLE, None));
     vec![Case::always(Effect { plugins, ..Effect::default() })]
+}
+
+/// The cases of an action that passes requests on: one, or one for each of its clusters.
+fn choices(
+    action: &RouteAction,
+    test: &PathTest,
+    targets: Targets<'_>,
+    path: &Path<'_>,
+    notes: &mut Notes,
+) -> Vec<Case> {
+    let start = notes.len();
+    let shares = split::shares(action, targets, &path.field("weighted_clusters"), notes);
+    let mut case = |share: split::Share| {
+        let mut effect = forward(&share.action, test, targets, path, notes);
+        effect.cluster = share.cluster;
+        Case { label: share.label, when: share.when, effect }
+    };
+    let cases = shares.into_iter().map(&mut case).collect();
+    if action.append_x_forwarded_host {
+        let detail = "X-Forwarded-Host is always sent, and is the Host header alone";
+        notes.approximated(&path.field("append_x_forwarded_host"), detail);
+    }
+    notes.once_since(start);
+    cases
 }
 
 fn forward(

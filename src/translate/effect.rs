@@ -4,7 +4,11 @@
 //! guard lets it pass, which of several clusters it goes to. Each case becomes an APISIX route of its own, tried in
 //! this order, so that the first whose conditions hold is taken.
 
+use std::sync::Arc;
+
 use crate::apisix::{Condition, InlineUpstream, Plugins, Timeout};
+
+use super::{filter::Overrides, header::Level};
 
 /// One way that a request may go.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +28,18 @@ pub(super) struct Effect {
     pub timeout: Option<Timeout>,
     pub plugins: Plugins,
     pub websocket: bool,
+    /// The one that requests go to; without a name where they go to several.
+    pub cluster: Cluster,
     /// Something that guards the route is not honoured: the policy decides whether it is served.
     pub unguarded: bool,
+}
+
+/// What is said of a cluster where it is chosen.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cluster {
+    pub name: String,
+    pub headers: Level,
+    pub filters: Option<Arc<Overrides>>,
 }
 
 impl Case {
@@ -39,5 +53,10 @@ impl Effect {
     /// Every request is answered with this status.
     pub fn answer(status: u32) -> Self {
         Self { plugins: Plugins::answer(status, None), ..Self::default() }
+    }
+
+    /// Whether requests go on to an upstream.
+    pub fn forwards(&self) -> bool {
+        self.upstream_id.is_some() || self.upstream.is_some() || self.plugins.traffic_split.is_some()
     }
 }

@@ -16,6 +16,7 @@ use super::{
     action::{self, Targets},
     domain::{self, DomainGroup},
     filter::Overrides,
+    header::{ConfigHeaders, HostHeaders},
     id::Id,
     manager::Manager,
     note::Notes,
@@ -33,6 +34,8 @@ pub(super) struct Surroundings<'a> {
     pub manager: &'a Manager,
     /// What the configuration says of filters.
     pub overrides: Overrides,
+    /// What it does to headers.
+    pub headers: ConfigHeaders,
     /// Routes whose guards are not honoured are answered with 403.
     pub fail_closed: bool,
     pub ignore_port: bool,
@@ -70,10 +73,13 @@ fn entries(
 ) -> Vec<Entry> {
     let unguarded = Unguarded::of(notes);
     let overrides = Overrides::read(&host.typed_per_filter_config, &Path::ROOT, notes);
+    let headers = HostHeaders::read(host, notes);
     let levels = Levels {
         manager: around.manager,
         config: &around.overrides,
         host: &overrides,
+        config_headers: &around.headers,
+        host_headers: &headers,
         fail_closed: around.fail_closed,
     };
     let mut entries: Vec<Entry> = Vec::with_capacity(host.routes.len());
