@@ -212,3 +212,80 @@ pub(super) fn is_default(value: &Value) -> bool {
 pub(super) fn has_variable(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operations(remove: &[&str], add: &[(&str, &str, Action)]) -> Operations {
+        let add = add.iter().map(|(name, text, action)| Add {
+            name: (*name).to_owned(),
+            value: vec![Part::Text((*text).to_owned())],
+            action: *action,
+            keep_empty: false,
+        });
+        Operations { remove: remove.iter().map(|name| (*name).to_owned()).collect(), add: add.collect() }
+    }
+
+    /// What a header becomes where it is kept (`*` stands for its own values), and where it is missing.
+    fn fates(levels: &[Operations]) -> BTreeMap<String, [String; 2]> {
+        let mut fates = Fates::new(Side::Request, "", "");
+        levels.iter().for_each(|level| fates.apply(level));
+        let text = |fate: &Fate| {
+            let values = fate.values.iter().map(|value| value.template.as_str());
+            fate.kept.then_some("*").into_iter().chain(values).collect::<Vec<_>>().join(",")
+        };
+        let pair = |(name, pair): (&String, &Pair)| (name.clone(), [text(&pair.present), text(&pair.absent)]);
+        fates.headers.iter().map(pair).collect()
+    }
+
+    fn one(levels: &[Operations]) -> [String; 2] {
+        fates(levels).remove("x").expect("touched")
+    }
+
+    #[test]
+    fn each_action_on_a_header_that_is_there_and_one_that_is_not() {
+        let one = |action| one(&[operations(&[], &[("x", "v", action)])]);
+        assert_eq!(one(Action::AppendIfExistsOrAdd), ["*,v", "v"]);
+        assert_eq!(one(Action::AddIfAbsent), ["*", "v"]);
+        assert_eq!(one(Action::OverwriteIfExistsOrAdd), ["v", "v"]);
+        assert_eq!(one(Action::OverwriteIfExists), ["v", ""]);
+    }
+
+    #[test]
+    fn a_level_removes_then_overwrites_then_appends() {
+        let (append, over) = (Action::AppendIfExistsOrAdd, Action::OverwriteIfExistsOrAdd);
+        let level = operations(&["x"], &[("x", "a", append), ("x", "b", over), ("x", "c", append)]);
+        assert_eq!(one(&[level]), ["b,a,c", "b,a,c"]);
+        // Both see that there is none yet, as in Envoy.
+        let absent = operations(&["x"], &[("x", "1", Action::AddIfAbsent), ("x", "2", Action::AddIfAbsent)]);
+        assert_eq!(one(&[absent]), ["1,2", "1,2"]);
+    }
+
+    #[test]
+    fn a_later_level_sees_what_an_earlier_one_did() {
+        let over = operations(&[], &[("x", "v", Action::OverwriteIfExists)]);
+        let absent = operations(&[], &[("x", "w", Action::AddIfAbsent)]);
+        assert_eq!(one(&[over, absent]), ["v", "w"]);
+        let append = operations(&[], &[("x", "v", Action::AppendIfExistsOrAdd)]);
+        assert_eq!(one(&[append, operations(&["x"], &[])]), ["", ""]);
+    }
+
+    #[test]
+    fn an_empty_value_is_no_operation() {
+        assert!(fates(&[operations(&[], &[("x", "", Action::OverwriteIfExistsOrAdd)])]).is_empty());
+    }
+
+    #[test]
+    fn a_default_ends_where_apisix_ends_it() {
+        let is_default = |text: &str| {
+            let mut value = Value { literal: Some(String::new()), ..Value::default() };
+            value.push_text(text);
+            super::is_default(&value)
+        };
+        assert!(is_default("a b/c:d"));
+        for text in ["", " a", "a ", "a}", "a ?? b", "$1", "a\\"] {
+            assert!(!is_default(text), "{text:?}");
+        }
+    }
+}
