@@ -41,7 +41,7 @@ pub(super) struct Manager {
 }
 
 impl Manager {
-    /// Reads the message at `path`, encoded as `bytes`. Everything that nothing reads must have been noted.
+    /// Reads the message at `path`. Everything that nothing reads must have been noted.
     pub fn read(
         manager: &HttpConnectionManager,
         unguarded: bool,

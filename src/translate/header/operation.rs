@@ -140,10 +140,12 @@ impl Operations {
             Side::Request => ("request_headers_to_add", "request_headers_to_remove"),
             Side::Response => ("response_headers_to_add", "response_headers_to_remove"),
         };
-        let remove = remove.iter().enumerate().filter_map(|(at, name)| {
-            may_change(side, name, &path.item(removes, at), notes).then(|| name.to_ascii_lowercase())
-        });
-        let remove = remove.collect();
+        let remove = remove
+            .iter()
+            .enumerate()
+            .filter(|(at, name)| may_change(side, name, &path.item(removes, *at), notes))
+            .map(|(_, name)| name.to_ascii_lowercase())
+            .collect();
         let add = add
             .iter()
             .enumerate()
