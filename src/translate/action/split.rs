@@ -54,12 +54,14 @@ pub(super) fn effect(
     }
     let weights = small_weights(&shares.values().copied().collect::<Vec<_>>());
     let entry = |(target, weight): (Option<String>, u32)| WeightedUpstream {
-        target: target
-            .map_or_else(|| SplitTarget::Upstream(InlineUpstream::without_nodes()), SplitTarget::UpstreamId),
+        target: match target {
+            Some(id) => SplitTarget::UpstreamId(id),
+            None => SplitTarget::Upstream(Box::new(InlineUpstream::without_nodes())),
+        },
         weight,
     };
     let weighted_upstreams = shares.into_keys().zip(weights).map(entry).collect();
-    let plugin = TrafficSplit { rules: [SplitRule { weighted_upstreams }] };
+    let plugin = TrafficSplit { rules: [SplitRule { weighted_upstreams }], meta: None };
     let plugins = Plugins { traffic_split: Some(plugin), ..Plugins::default() };
     Some((Effect { plugins, ..Effect::default() }, connect))
 }
