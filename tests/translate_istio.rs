@@ -66,7 +66,7 @@ fn what_is_not_honoured_is_in_the_issues() {
     assert!(has(Severity::Traffic, "hash_policy"));
     assert!(has(Severity::Traffic, "request_mirror_policies"));
     assert!(has(Severity::Traffic, "http_filters[3]"), "fault");
-    assert!(has(Severity::Traffic, "lb_policy"), "ring hash");
+    assert!(has(Severity::Approximated, "lb_policy"), "ring hash");
     assert!(!has(Severity::Traffic, "http_filters[5]"), "the router");
 }
 

@@ -132,7 +132,7 @@ fn one_cluster(
     notes: &mut Notes,
 ) -> Chosen {
     match targets(name) {
-        Target::Published { connect_timeout } => {
+        Target::Published { connect_timeout, .. } => {
             let effect = Effect { upstream_id: Some(id::upstream(name)), ..Effect::default() };
             Some((effect, connect_timeout))
         }

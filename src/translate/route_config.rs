@@ -165,7 +165,7 @@ fn input_hash(context: u64, bytes: &[u8], clusters: &BTreeSet<Arc<str>>, targets
     hash.update(bytes);
     for cluster in clusters {
         let (state, connect) = match targets(cluster) {
-            Target::Published { connect_timeout } => (0u8, connect_timeout),
+            Target::Published { connect_timeout, .. } => (0u8, connect_timeout),
             Target::Unpublished => (1, 0.0),
             Target::Unknown => (2, 0.0),
             // The port follows from the scope, which is in `context`.

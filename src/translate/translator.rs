@@ -20,7 +20,7 @@ use crate::{
 
 use super::{
     Delta, Issue,
-    cluster::{self, Target},
+    cluster::{self, Target, Variant},
     config::ConfigKey,
     id,
     listener::{self, InlineConfig, ListenerUnit},
@@ -155,13 +155,14 @@ impl Translator {
         let mut target = Target::Unknown;
         let mut output = None;
         if let Some(resource) = snapshot.get(ResourceType::Cluster, name) {
-            let unit = cluster::translate(resource, snapshot);
+            let mut unit = cluster::translate(resource, snapshot, &[Variant::default()].into());
+            let upstream = unit.upstreams.remove(&Variant::default()).map(|u| u.to_bytes());
             if let Some(assignment) = &unit.assignment {
                 self.assignment_users.add(assignment.clone(), name.clone());
             }
             target = unit.target;
-            output = unit.upstream.as_ref().map(|bytes| xxh3_64(bytes));
-            if let Some(bytes) = unit.upstream.filter(|_| output != output_before) {
+            output = upstream.as_ref().map(|bytes| xxh3_64(bytes));
+            if let Some(bytes) = upstream.filter(|_| output != output_before) {
                 delta.puts.push((key(), bytes));
             }
             let state = ClusterState {

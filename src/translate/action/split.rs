@@ -25,7 +25,7 @@ pub(super) fn effect(
     let mut connect = 0.0f64;
     for (at, cluster) in split.clusters.iter().enumerate().filter(|(_, c)| c.weight.unwrap_or(0) > 0) {
         let target = match targets(&cluster.name) {
-            Target::Published { connect_timeout } => {
+            Target::Published { connect_timeout, .. } => {
                 connect = connect.max(connect_timeout);
                 Some(id::upstream(&cluster.name))
             }
