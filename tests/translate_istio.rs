@@ -148,7 +148,7 @@ fn the_same_push_again_changes_nothing() {
     let resources = istio::capture("redirect");
     let changes: Vec<_> = resources.iter().map(load::change).collect();
     let snapshot = load::snapshot(resources);
-    let mut translator = Translator::default();
+    let mut translator = Translator::new(OnUnsupported::Serve);
     assert!(translator.apply(&snapshot, &changes).puts.len() > 20);
     assert_eq!(translator.apply(&snapshot, &changes), Delta::default());
 }
@@ -160,7 +160,7 @@ proptest! {
     fn order_of_arrival_never_matters(order in Just(istio::capture("redirect")).prop_shuffle()) {
         let whole = translated("redirect");
         let mut snapshot = apisix_mesh::xds::Snapshot::default();
-        let mut translator = Translator::default();
+        let mut translator = Translator::new(OnUnsupported::Serve);
         let mut objects = std::collections::BTreeMap::new();
         for (kind, resource) in order {
             let change = load::change(&(kind, resource.clone()));
