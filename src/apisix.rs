@@ -3,9 +3,11 @@
 //! Only shapes, limits and names: what APISIX accepts (its `schema_def.lua` and plugin schemas). Never here: where an
 //! object comes from or where it goes.
 
+mod check;
 mod condition;
 mod health;
 mod key;
+mod pcre;
 mod plugin;
 mod route;
 mod upstream;
@@ -13,6 +15,7 @@ mod upstream;
 use bytes::Bytes;
 use serde::Serialize;
 
+pub use check::{Checked, Violation};
 pub use condition::{Condition, Operand, Operator, escape};
 pub use health::{
     Active, ActiveHealthy, ActiveUnhealthy, CheckType, Checks, Passive, PassiveHealthy, PassiveUnhealthy,
@@ -32,6 +35,10 @@ pub use upstream::{
 
 /// The most bytes of a `name` or `desc`.
 pub const MAX_NAME: usize = 256;
+
+/// The methods that APISIX knows.
+const METHODS: [&str; 10] =
+    ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE", "PURGE"];
 
 /// Seconds, each above 0; APISIX wants all three or none.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
