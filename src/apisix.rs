@@ -10,6 +10,7 @@ mod key;
 mod pcre;
 mod plugin;
 mod route;
+mod template;
 mod upstream;
 
 use bytes::Bytes;
@@ -29,6 +30,7 @@ pub use plugin::{
     ResponseRewrite, SplitRule, SplitTarget, TrafficSplit, WeightedUpstream,
 };
 pub use route::{MAX_URI, Route};
+pub use template::literal;
 pub use upstream::{
     Balancer, HashOn, InlineUpstream, KeepalivePool, MAX_WEIGHT, Node, PassHost, Scheme, Upstream,
 };

@@ -10,8 +10,8 @@ use crate::{
     pb::{envoy::config::route::v3::WeightedCluster, path::Path},
 };
 
-use super::{Chosen, Effect, Targets};
-use crate::translate::{cluster::Target, endpoint::small_weights, id, note::Notes};
+use super::{Chosen, Targets};
+use crate::translate::{cluster::Target, effect::Effect, endpoint::small_weights, id, note::Notes};
 
 /// The effect of a split. A share whose cluster has no upstream goes to an upstream without nodes: it is answered
 /// with 503, as Envoy does, and the other shares are served.
