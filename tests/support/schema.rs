@@ -86,25 +86,32 @@ const KNOWN: &[(&str, &str)] = &[
 
 /// Fails with the key and the rule that an object breaks.
 pub fn check(objects: &BTreeMap<Key, Bytes>) {
-    let upstreams: BTreeSet<&str> =
-        objects.keys().filter(|k| k.directory() == Directory::Upstreams).map(Key::id).collect();
     for (key, bytes) in objects {
-        let value: Value = serde_json::from_slice(bytes).expect("JSON");
-        assert_eq!(value["id"], key.id(), "{key}: the id is the key's tail");
-        let mut walk = Walk { place: key.directory().name().to_owned(), upstreams: &upstreams };
-        if let Err(problem) = walk.value(&value) {
-            panic!("{key}: {}: {problem}: {value:#}", walk.place);
+        for id in names(key, bytes) {
+            let upstream = Key::new(Directory::Upstreams, &id);
+            assert!(objects.contains_key(&upstream), "{key}: there is no {upstream}");
         }
     }
 }
 
-struct Walk<'a> {
-    /// The names of the fields on the way, without list indexes.
-    place: String,
-    upstreams: &'a BTreeSet<&'a str>,
+/// Checks one object alone; gives the upstreams that it names.
+pub fn names(key: &Key, bytes: &[u8]) -> BTreeSet<String> {
+    let value: Value = serde_json::from_slice(bytes).expect("JSON");
+    assert_eq!(value["id"], key.id(), "{key}: the id is the key's tail");
+    let mut walk = Walk { place: key.directory().name().to_owned(), upstreams: BTreeSet::new() };
+    if let Err(name) = walk.value(&value) {
+        panic!("{key}: {}: unknown field {name}: {value:#}", walk.place);
+    }
+    walk.upstreams
 }
 
-impl Walk<'_> {
+struct Walk {
+    /// The names of the fields on the way, without list indexes.
+    place: String,
+    upstreams: BTreeSet<String>,
+}
+
+impl Walk {
     fn value(&mut self, value: &Value) -> Result<(), String> {
         match value {
             Value::Array(items) => items.iter().try_for_each(|item| self.value(item)),
@@ -117,10 +124,10 @@ impl Walk<'_> {
         match self.knows(name) {
             Some("*") => return Ok(()),
             Some(_) => {}
-            None => return Err(format!("unknown field {name}")),
+            None => return Err(name.to_owned()),
         }
-        if name == "upstream_id" && !self.upstreams.contains(value.as_str().unwrap_or_default()) {
-            return Err(format!("there is no upstream {value}"));
+        if name == "upstream_id" {
+            self.upstreams.insert(value.as_str().unwrap_or_default().to_owned());
         }
         let before = self.place.len();
         self.place.push('.');
