@@ -62,6 +62,15 @@ pub fn is_host(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'[' | b']' | b':'))
 }
 
+/// Whether APISIX can connect to this: a host name without wildcard, an IPv4 address or an IPv6 address in brackets.
+pub fn is_node_host(text: &str) -> bool {
+    let v6 = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    match v6 {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok() && is_host(text),
+        None => is_host(text) && !text.contains(['*', '[', ']', ':']),
+    }
+}
+
 /// As much of `text` as a `name` may hold.
 pub fn cut(text: &str) -> &str {
     let mut end = text.len().min(MAX_NAME);

@@ -9,7 +9,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use super::{Timeout, is_host};
+use super::{Timeout, is_host, is_node_host};
 
 /// The most characters of a value that a [`Violation`] shows.
 const SHOWN: usize = 80;
@@ -173,12 +173,7 @@ pub(super) fn host(text: &str) -> Checked {
 
 /// Where a connection can go.
 pub(super) fn node_host(text: &str) -> Checked {
-    let v6 = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
-    let holds = match v6 {
-        Some(v6) => v6.parse::<Ipv6Addr>().is_ok() && is_host(text),
-        None => is_host(text) && !text.contains(['*', '[', ']', ':']),
-    };
-    demand(holds, text, "must be a name, an IPv4 address or an [IPv6 address]")
+    demand(is_node_host(text), text, "must be a name, an IPv4 address or an [IPv6 address]")
 }
 
 pub(super) fn port(number: u32) -> Checked {
