@@ -207,9 +207,20 @@ impl Run<'_> {
             hostnames: service.has_hostnames(),
             encrypted,
         };
+        let plain = service.upstream(&Variant::default(), Variant::default(), &mut self.notes);
+        if let Err(violation) = plain.check() {
+            let detail = format!("APISIX would refuse the upstream: {violation}: its routes answer 503");
+            self.notes.traffic(&Path::ROOT, detail);
+            return ClusterUnit::unpublished();
+        }
         let mut upstreams = BTreeMap::new();
         for variant in self.variants {
-            let upstream = service.upstream(variant, target.settle(variant.clone()), &mut self.notes);
+            let mut upstream = service.upstream(variant, target.settle(variant.clone()), &mut self.notes);
+            if let Err(violation) = upstream.check() {
+                let detail = format!("APISIX would refuse what routes ask of it: {violation}: not given");
+                self.notes.traffic(&Path::ROOT, detail);
+                upstream = Upstream { id: upstream.id, ..plain.clone() };
+            }
             upstreams.insert(variant.clone(), upstream);
         }
         ClusterUnit { target, upstreams, ..ClusterUnit::unpublished() }
