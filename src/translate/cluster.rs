@@ -3,6 +3,8 @@
 //! In: the cluster and, for EDS, its assignment. Out: one upstream or none, and what routes need to know of it.
 //! Mapping rows 91 to 125. Never here: which routes use it.
 
+mod variant;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,6 +34,8 @@ use super::{
     id,
     note::{Note, Notes},
 };
+
+pub(super) use variant::{HashKey, PassHost, Variant};
 
 /// Envoy's default `connect_timeout`.
 const CONNECT_TIMEOUT: f64 = 5.0;

@@ -24,12 +24,13 @@ use super::{
     Delta,
     action::Targets,
     cluster::Target,
+    effect::Uses,
     filter::Overrides,
     id::Id,
     manager::Manager,
     note::{Note, Notes},
     scope::Scope,
-    virtual_host::{self, Surroundings},
+    virtual_host::{self, Surroundings, Translated},
 };
 
 /// The present routes of one configuration.
@@ -49,6 +50,7 @@ struct HostUnit {
     /// Of everything that its routes come from.
     input: u64,
     clusters: BTreeSet<Arc<str>>,
+    uses: Uses,
     outputs: BTreeMap<Key, u64>,
     notes: Vec<Note>,
 }
@@ -112,6 +114,11 @@ impl RouteUnit {
         self.hosts.values().flat_map(|unit| unit.clusters.iter().cloned()).collect()
     }
 
+    /// The upstreams that its routes refer to.
+    pub fn uses(&self) -> Uses {
+        self.hosts.values().flat_map(|unit| unit.uses.iter().cloned()).collect()
+    }
+
     /// All notes, with paths from the configuration down.
     pub fn notes(&self) -> impl Iterator<Item = Note> {
         let of_hosts = self.hosts.values().flat_map(|unit| {
@@ -140,7 +147,7 @@ impl HostUnit {
             return;
         }
         let mut notes = Notes::default();
-        let (routes, clusters) = match VirtualHost::decode(bytes) {
+        let translated = match VirtualHost::decode(bytes) {
             Ok(host) => {
                 notes.unread("envoy.config.route.v3.VirtualHost", bytes);
                 let id = id.clone().name(&host_key.0).position(host_key.1);
@@ -148,11 +155,11 @@ impl HostUnit {
             }
             Err(error) => {
                 notes.traffic(&Path::ROOT, format!("not decodable: {error}"));
-                (Vec::new(), BTreeSet::new())
+                Translated::default()
             }
         };
         let mut before = std::mem::take(&mut self.outputs);
-        for route in routes {
+        for route in translated.routes {
             let key = Key::new(Directory::Routes, &route.id);
             let value = route.to_bytes();
             let hash = xxh3_64(&value);
@@ -162,8 +169,9 @@ impl HostUnit {
             self.outputs.insert(key, hash);
         }
         delta.deletes.extend(before.into_keys());
-        self.input = input_hash(context, bytes, &clusters, targets);
-        self.clusters = clusters;
+        self.input = input_hash(context, bytes, &translated.clusters, targets);
+        self.clusters = translated.clusters;
+        self.uses = translated.uses;
         self.notes = notes.into_vec();
     }
 }

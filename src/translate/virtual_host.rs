@@ -15,6 +15,7 @@ use super::{
     Severity,
     action::{self, Targets},
     domain::{self, DomainGroup},
+    effect::Uses,
     filter::Overrides,
     id::Id,
     manager::Manager,
@@ -40,14 +41,24 @@ pub(super) struct Surroundings<'a> {
     pub hostless_order: bool,
 }
 
-/// The routes of a virtual host, and the clusters they name.
+/// The routes of a virtual host, and what they come from.
+#[derive(Debug, Default)]
+pub(super) struct Translated {
+    pub routes: Vec<Route>,
+    /// The clusters that they name, there or not.
+    pub clusters: BTreeSet<Arc<str>>,
+    /// The upstreams that they refer to.
+    pub uses: Uses,
+}
+
+/// Translates a virtual host.
 pub(super) fn translate(
     host: &VirtualHost,
     id: &Id,
     around: &Surroundings<'_>,
     targets: Targets<'_>,
     notes: &mut Notes,
-) -> (Vec<Route>, BTreeSet<Arc<str>>) {
+) -> Translated {
     let mut clusters = BTreeSet::new();
     host.routes.iter().for_each(|route| action::clusters(route, &mut clusters));
     let entries = entries(host, around, targets, notes);
@@ -56,7 +67,8 @@ pub(super) fn translate(
         let id = id.clone().name(&group.label);
         Group { host, around, group, id }.routes(&entries)
     });
-    (routes.collect(), clusters)
+    let uses = entries.iter().flat_map(|entry| entry.case.effect.uses.iter().cloned()).collect();
+    Translated { routes: routes.collect(), clusters, uses }
 }
 
 /// The entries that Envoy can reach: none behind one that takes everything.
@@ -74,6 +86,7 @@ fn entries(
         manager: around.manager,
         config: &around.overrides,
         host: &overrides,
+        retry_policy: host.retry_policy.as_ref(),
         fail_closed: around.fail_closed,
     };
     let mut entries: Vec<Entry> = Vec::with_capacity(host.routes.len());
