@@ -173,7 +173,7 @@ fn one_cluster(
 ) -> Chosen {
     let target = targets(name);
     match target {
-        Target::Published { connect_timeout } => {
+        Target::Published { connect_timeout, .. } => {
             let mut effect = Effect::default();
             effect.upstream_id = Some(effect.use_upstream(name, &target, asked));
             Some((effect, connect_timeout))

@@ -55,6 +55,8 @@ impl Effect {
 
     /// The id of the upstream of a cluster that has one, for what is asked of it.
     pub fn use_upstream(&mut self, cluster: &str, target: &Target, asked: Variant) -> String {
+        // What endpoints expect over TLS does not go to them in the clear.
+        self.unguarded |= matches!(target, Target::Published { encrypted: true, .. });
         let variant = target.settle(asked);
         let id = id::variant(cluster, &variant);
         self.uses.insert((cluster.into(), variant));

@@ -26,13 +26,8 @@ pub(super) fn read(action: &RouteAction, path: &Path<'_>, notes: &mut Notes) -> 
         Some(HostRewriteSpecifier::HostRewriteLiteral(text)) if !text.is_empty() => {
             literal(text, &path.field("host_rewrite_literal"), notes)
         }
-        Some(HostRewriteSpecifier::AutoHostRewrite(true)) => {
-            notes.approximated(
-                &path.field("auto_host_rewrite"),
-                "with the port where it is not the default one",
-            );
-            Host::Upstream(PassHost::Node)
-        }
+        // What that comes to is noted by the cluster.
+        Some(HostRewriteSpecifier::AutoHostRewrite(true)) => Host::Upstream(PassHost::Node),
         Some(HostRewriteSpecifier::HostRewriteLiteral(_) | HostRewriteSpecifier::AutoHostRewrite(false))
         | None => Host::Upstream(PassHost::Pass),
     }

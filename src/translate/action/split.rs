@@ -32,7 +32,7 @@ pub(super) fn effect(
     for (at, cluster) in split.clusters.iter().enumerate().filter(|(_, c)| c.weight.unwrap_or(0) > 0) {
         let target = targets(&cluster.name);
         let target = match target {
-            Target::Published { connect_timeout } => {
+            Target::Published { connect_timeout, .. } => {
                 connect = connect.max(connect_timeout);
                 Some(effect.use_upstream(&cluster.name, &target, asked.clone()))
             }

@@ -43,12 +43,38 @@ pub(in crate::translate) enum PassHost {
 impl Target {
     /// What a variant comes to in this cluster: two routes that get the same share an upstream.
     pub fn settle(&self, mut variant: Variant) -> Variant {
-        let (hashes, hostnames) = (false, false);
+        let (hashes, hostnames) = match self {
+            Self::Published { hashes, hostnames, .. } => (*hashes, *hostnames),
+            _ => (false, false),
+        };
         variant.retry_timeout = variant.retry_timeout.filter(|_| variant.retries > 0);
         variant.hash = variant.hash.filter(|_| hashes);
         if variant.host == PassHost::Node && !hostnames {
             variant.host = PassHost::Pass;
         }
         variant
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_gives_what_it_can() {
+        let hash = Some(HashKey { on: HashOn::Header, key: "x".to_owned() });
+        let asked = Variant { retries: 0, retry_timeout: Some(5), hash, host: PassHost::Node };
+        let published = |hashes, hostnames| Target::Published {
+            connect_timeout: 1.0,
+            hashes,
+            hostnames,
+            encrypted: false,
+        };
+        assert_eq!(published(false, false).settle(asked.clone()), Variant::default());
+        let kept = published(true, true).settle(asked.clone());
+        assert_eq!((kept.hash, kept.host, kept.retry_timeout), (asked.hash.clone(), PassHost::Node, None));
+        let rewritten = Variant { host: PassHost::Rewrite("a".to_owned()), retries: 1, ..asked };
+        let kept = published(false, false).settle(rewritten.clone());
+        assert_eq!(kept, Variant { hash: None, ..rewritten });
     }
 }
