@@ -2,9 +2,10 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod apisix;
 pub mod etcd;
-pub mod istio;
 pub mod exchange;
+pub mod istio;
 pub mod load;
 pub mod mesh;
 pub mod router;
