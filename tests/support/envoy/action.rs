@@ -241,5 +241,7 @@ fn direct_response(action: &DirectResponseAction) -> Answer {
         Some(Specifier::InlineBytes(bytes)) => Some(String::from_utf8_lossy(bytes).into_owned()),
         Some(other) => panic!("not modelled: {other:?}"),
     };
-    Answer { body: body.filter(|body| !body.is_empty()), ..Answer::status(action.status.into()) }
+    let body = body.filter(|body| !body.is_empty());
+    let kind = body.iter().map(|_| ("content-type".to_owned(), "text/plain".to_owned()));
+    Answer { status: action.status.into(), headers: kind.collect(), body }
 }
