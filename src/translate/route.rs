@@ -5,13 +5,13 @@
 //! path is native, and which priority it has.
 
 use crate::pb::{
-    envoy::config::route::v3::{Route, route::Action},
+    envoy::config::route::v3::{RetryPolicy, Route, route::Action},
     path::Path,
 };
 
 use super::{
     Severity,
-    action::{self, Targets},
+    action::{self, Around, Targets},
     effect::{Case, Effect},
     filter::Overrides,
     header::{self, ConfigHeaders, HostHeaders, Level},
@@ -42,6 +42,8 @@ pub(super) struct Levels<'a> {
     pub host: &'a Overrides,
     pub config_headers: &'a ConfigHeaders,
     pub host_headers: &'a HostHeaders,
+    /// The virtual host's, for routes without one.
+    pub retry_policy: Option<&'a RetryPolicy>,
     /// Routes whose guards are not honoured are answered with 403.
     pub fail_closed: bool,
 }
@@ -124,7 +126,8 @@ pub(super) fn entries(
     };
     let Some(matched) = matcher::translate(matched, &path.field("match"), notes) else { return Vec::new() };
     let noted = notes.len();
-    let cases = action::translate(route, &matched.path, targets, &path, notes);
+    let around = Around { test: &matched.path, retry_policy: levels.retry_policy, targets };
+    let cases = action::translate(route, around, &path, notes);
     let cases = levels.websockets(route, cases, &path, notes);
     let mut cases = levels.headers(route, cases, &path, notes);
     let unguarded = unguarded
