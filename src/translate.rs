@@ -9,14 +9,20 @@ mod chain;
 mod cluster;
 mod config;
 mod domain;
+mod effect;
 mod endpoint;
 mod extension;
+mod filter;
 mod id;
 mod issue;
 mod listener;
+mod manager;
 mod matcher;
 mod note;
 mod order;
+mod pattern;
+mod random;
+mod route;
 mod route_config;
 mod scope;
 mod translator;
@@ -28,11 +34,12 @@ use bytes::Bytes;
 
 use crate::{
     apisix::Key,
+    config::OnUnsupported,
     xds::{Change, ResourceType, Snapshot},
 };
 
 pub use issue::{Issue, Severity};
-pub use translator::Translator;
+pub use translator::{Routing, Translator};
 
 /// What one update does to the objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,13 +57,24 @@ pub struct Translation {
     pub objects: BTreeMap<Key, Bytes>,
     /// Sorted by resource type, resource, path.
     pub issues: Vec<Issue>,
+    /// How the virtual hosts are routed.
+    pub routing: Routing,
+}
+
+/// Translates everything at once, under the default policy.
+pub fn translate(snapshot: &Snapshot) -> Translation {
+    translate_under(OnUnsupported::default(), snapshot)
 }
 
 /// Translates everything at once.
-pub fn translate(snapshot: &Snapshot) -> Translation {
+pub fn translate_under(on_unsupported: OnUnsupported, snapshot: &Snapshot) -> Translation {
     let all = |kind: ResourceType| snapshot.iter(kind).map(move |r| Change { kind, name: r.name.clone() });
     let changes: Vec<Change> = ResourceType::ALL.into_iter().flat_map(all).collect();
-    let mut translator = Translator::default();
+    let mut translator = Translator::new(on_unsupported);
     let delta = translator.apply(snapshot, &changes);
-    Translation { objects: delta.puts.into_iter().collect(), issues: translator.issues() }
+    Translation {
+        objects: delta.puts.into_iter().collect(),
+        issues: translator.issues(),
+        routing: translator.routing(),
+    }
 }

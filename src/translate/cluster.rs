@@ -112,7 +112,6 @@ pub(super) struct ClusterUnit {
     pub assignment: Option<Arc<str>>,
     /// The clusters that it read besides itself, with their assignments: when one of them comes, changes or goes,
     /// this cluster is to be translated again.
-    #[allow(dead_code, reason = "until the translator re-runs aggregates")]
     pub depends_on: BTreeSet<Arc<str>>,
     pub notes: Vec<Note>,
     pub assignment_notes: Vec<Note>,
@@ -213,9 +212,20 @@ impl Run<'_> {
             encrypted,
             subsets: settings.subsets.is_some(),
         };
+        let plain = service.upstream(&Variant::default(), Variant::default(), &mut self.notes);
+        if let Err(violation) = plain.check() {
+            let detail = format!("APISIX would refuse the upstream: {violation}: its routes answer 503");
+            self.notes.traffic(&Path::ROOT, detail);
+            return ClusterUnit::unpublished();
+        }
         let mut upstreams = BTreeMap::new();
         for variant in self.variants {
-            let upstream = service.upstream(variant, target.settle(variant.clone()), &mut self.notes);
+            let mut upstream = service.upstream(variant, target.settle(variant.clone()), &mut self.notes);
+            if let Err(violation) = upstream.check() {
+                let detail = format!("APISIX would refuse what routes ask of it: {violation}: not given");
+                self.notes.traffic(&Path::ROOT, detail);
+                upstream = Upstream { id: upstream.id, ..plain.clone() };
+            }
             upstreams.insert(variant.clone(), upstream);
         }
         ClusterUnit { target, upstreams, ..ClusterUnit::unpublished() }

@@ -23,11 +23,13 @@ use crate::{
 use super::{
     Delta,
     action::Targets,
-    cluster::Target,
-    config::ConfigKey,
+    effect::Uses,
+    filter::Overrides,
+    id::Id,
+    manager::Manager,
     note::{Note, Notes},
     scope::Scope,
-    virtual_host::{self, Surroundings},
+    virtual_host::{self, HostRoutes, Surroundings},
 };
 
 /// The present routes of one configuration.
@@ -47,20 +49,26 @@ struct HostUnit {
     /// Of everything that its routes come from.
     input: u64,
     clusters: BTreeSet<Arc<str>>,
+    uses: Uses,
+    flat: bool,
     outputs: BTreeMap<Key, u64>,
     notes: Vec<Note>,
 }
 
+/// What surrounds a route configuration.
+pub(super) struct Served<'a> {
+    /// The configuration's name, for people.
+    pub name: &'a str,
+    /// The beginning of the ids of its routes.
+    pub id: Id,
+    pub scope: Scope,
+    pub manager: &'a Manager,
+    pub fail_closed: bool,
+}
+
 impl RouteUnit {
     /// Brings the routes up to date; what changes goes into `delta`.
-    pub fn update(
-        &mut self,
-        key: &ConfigKey,
-        bytes: &[u8],
-        scope: Scope,
-        targets: Targets<'_>,
-        delta: &mut Delta,
-    ) {
+    pub fn update(&mut self, bytes: &[u8], served: Served<'_>, targets: Targets<'_>, delta: &mut Delta) {
         let (rest, hosts) = split(bytes);
         let mut notes = Notes::default();
         let Ok(config) = RouteConfiguration::decode(rest.as_slice()) else {
@@ -70,12 +78,15 @@ impl RouteUnit {
         };
         notes.unread("envoy.config.route.v3.RouteConfiguration", &rest);
         let around = Surroundings {
-            config: key.name().to_owned(),
-            scope,
+            config: served.name,
+            scope: served.scope,
+            manager: served.manager,
+            overrides: Overrides::read(&config.typed_per_filter_config, &Path::ROOT, &mut notes),
+            fail_closed: served.fail_closed,
             ignore_port: config.ignore_port_in_host_matching,
             hostless_order: hosts.iter().any(|host| virtual_host::has_prefix_domain(host)),
         };
-        let context = xxh3_64(format!("{around:?}").as_bytes());
+        let context = context(&rest, &around);
 
         let mut before = std::mem::take(&mut self.hosts);
         let mut ordinals: HashMap<String, usize> = HashMap::new();
@@ -86,7 +97,7 @@ impl RouteUnit {
             *ordinal += 1;
             let mut unit = before.remove(&host_key).unwrap_or_default();
             unit.position = position;
-            unit.update(key, &host_key, bytes, context, &around, targets, delta);
+            unit.update(&served.id, &host_key, bytes, context, &around, targets, delta);
             self.hosts.insert(host_key, unit);
         }
         delta.deletes.extend(before.into_values().flat_map(|unit| unit.outputs.into_keys()));
@@ -101,6 +112,16 @@ impl RouteUnit {
     /// The clusters that its routes name.
     pub fn clusters(&self) -> BTreeSet<Arc<str>> {
         self.hosts.values().flat_map(|unit| unit.clusters.iter().cloned()).collect()
+    }
+
+    /// The upstreams that its routes refer to.
+    pub fn uses(&self) -> Uses {
+        self.hosts.values().flat_map(|unit| unit.uses.iter().cloned()).collect()
+    }
+
+    /// How many virtual hosts it has, and how many of them have routes whose paths are not native.
+    pub fn hosts(&self) -> (usize, usize) {
+        (self.hosts.len(), self.hosts.values().filter(|host| host.flat).count())
     }
 
     /// All notes, with paths from the configuration down.
@@ -119,11 +140,11 @@ impl HostUnit {
     #[expect(clippy::too_many_arguments, reason = "each is another part of what the routes come from")]
     fn update(
         &mut self,
-        key: &ConfigKey,
+        id: &Id,
         host_key: &HostKey,
         bytes: &[u8],
         context: u64,
-        around: &Surroundings,
+        around: &Surroundings<'_>,
         targets: Targets<'_>,
         delta: &mut Delta,
     ) {
@@ -131,15 +152,15 @@ impl HostUnit {
             return;
         }
         let mut notes = Notes::default();
-        let (routes, clusters) = match VirtualHost::decode(bytes) {
+        let HostRoutes { routes, clusters, uses, flat } = match VirtualHost::decode(bytes) {
             Ok(host) => {
                 notes.unread("envoy.config.route.v3.VirtualHost", bytes);
-                let id = key.id().name(&host_key.0).position(host_key.1);
+                let id = id.clone().name(&host_key.0).position(host_key.1);
                 virtual_host::translate(&host, &id, around, targets, &mut notes)
             }
             Err(error) => {
                 notes.traffic(&Path::ROOT, format!("not decodable: {error}"));
-                (Vec::new(), BTreeSet::new())
+                HostRoutes::default()
             }
         };
         let mut before = std::mem::take(&mut self.outputs);
@@ -155,8 +176,19 @@ impl HostUnit {
         delta.deletes.extend(before.into_keys());
         self.input = input_hash(context, bytes, &clusters, targets);
         self.clusters = clusters;
+        self.uses = uses;
+        self.flat = flat;
         self.notes = notes.into_vec();
     }
+}
+
+/// A hash of all that the routes of every virtual host come from.
+fn context(rest: &[u8], around: &Surroundings<'_>) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(rest);
+    hash.update(&around.manager.hash.to_le_bytes());
+    hash.update(format!("{:?} {}", around.scope, around.hostless_order).as_bytes());
+    hash.digest()
 }
 
 fn input_hash(context: u64, bytes: &[u8], clusters: &BTreeSet<Arc<str>>, targets: Targets<'_>) -> u64 {
@@ -164,15 +196,8 @@ fn input_hash(context: u64, bytes: &[u8], clusters: &BTreeSet<Arc<str>>, targets
     hash.update(&context.to_le_bytes());
     hash.update(bytes);
     for cluster in clusters {
-        let (state, connect) = match targets(cluster) {
-            Target::Published { connect_timeout, .. } => (0u8, connect_timeout),
-            Target::Unpublished => (1, 0.0),
-            Target::Unknown => (2, 0.0),
-            // The port follows from the scope, which is in `context`.
-            Target::OwnPort { connect_timeout, .. } => (3, connect_timeout),
-        };
-        hash.update(&[state]);
-        hash.update(&connect.to_le_bytes());
+        let target = targets(cluster);
+        hash.update(format!("{target:?}").as_bytes());
     }
     hash.digest().max(1)
 }

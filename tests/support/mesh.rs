@@ -1,5 +1,7 @@
 //! A synthetic mesh of any size, in Istio's shape: EDS clusters, one listener for their port, one virtual host each.
 
+#![allow(clippy::needless_update, reason = "messages gain fields as the library learns to read them")]
+
 use apisix_mesh::pb::{
     TYPE_URL_PREFIX,
     envoy::{
@@ -120,6 +122,7 @@ pub fn routes(clusters: usize) -> RouteConfiguration {
                 action: Some(Action::Route(action)),
                 ..Default::default()
             }],
+            ..Default::default()
         }
     };
     RouteConfiguration {

@@ -1,0 +1,65 @@
+//! What becomes of the requests that match a route: cases, each with the parts of one APISIX route.
+//!
+//! Most routes have one case. A route has more where Envoy decides for each request anew what happens: whether a
+//! guard lets it pass, which of several clusters it goes to. Each case becomes an APISIX route of its own, tried in
+//! this order, so that the first whose conditions hold is taken.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::apisix::{Condition, InlineUpstream, Plugins, Timeout};
+
+use super::{
+    cluster::{Target, Variant},
+    id,
+};
+
+/// The upstreams that routes refer to: of which cluster, and which of its variants.
+pub(super) type Uses = BTreeSet<(Arc<str>, Variant)>;
+
+/// One way that a request may go.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Case {
+    /// Tells the cases of a route apart, in ids; empty for the last, which every request takes that is left.
+    pub label: String,
+    /// Besides those of the route; none for the last case.
+    pub when: Vec<Condition>,
+    pub effect: Effect,
+}
+
+/// The parts of an APISIX route that say what it does.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Effect {
+    pub upstream_id: Option<String>,
+    pub upstream: Option<InlineUpstream>,
+    /// What `upstream_id` and the plugins refer to.
+    pub uses: Uses,
+    pub timeout: Option<Timeout>,
+    pub plugins: Plugins,
+    pub websocket: bool,
+    /// Something that guards the route is not honoured: the policy decides whether it is served.
+    pub unguarded: bool,
+}
+
+impl Case {
+    /// The case of every request that is left.
+    pub fn always(effect: Effect) -> Self {
+        Self { label: String::new(), when: Vec::new(), effect }
+    }
+}
+
+impl Effect {
+    /// Every request is answered with this status.
+    pub fn answer(status: u32) -> Self {
+        Self { plugins: Plugins::answer(status, None), ..Self::default() }
+    }
+
+    /// The id of the upstream of a cluster that has one, for what is asked of it.
+    pub fn use_upstream(&mut self, cluster: &str, target: &Target, asked: Variant) -> String {
+        // What endpoints expect over TLS does not go to them in the clear.
+        self.unguarded |= matches!(target, Target::Published { encrypted: true, .. });
+        let variant = target.settle(asked);
+        let id = id::variant(cluster, &variant);
+        self.uses.insert((cluster.into(), variant));
+        id
+    }
+}
