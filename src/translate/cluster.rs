@@ -41,12 +41,10 @@ use super::{
     note::{Note, Notes},
 };
 
-#[allow(unused_imports, reason = "until routes ask for variants")]
-pub(super) use self::variant::HashKey;
 pub(super) use self::{
     subset::{Labels, labels},
     transport::Sockets,
-    variant::{PassHost, Variant},
+    variant::{HashKey, PassHost, Variant},
 };
 
 /// Envoy's default `connect_timeout`.

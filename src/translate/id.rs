@@ -20,9 +20,7 @@ pub(super) fn variant(cluster: &str, variant: &Variant) -> String {
         PassHost::Node => id.name("node"),
         PassHost::Rewrite(host) => id.name("rewrite").name(host),
     };
-    let labels = variant.subset.iter().flatten();
-    let id = id.name(if variant.subset.is_some() { "subset" } else { "" });
-    labels.fold(id, |id, (key, value)| id.name(key).name(value)).finish()
+    variant.subset.iter().fold(id, |id, (key, value)| id.name(key).name(value)).finish()
 }
 
 /// An id in the making, from the outermost name to the innermost.

@@ -63,7 +63,7 @@ impl Policy {
             });
         }
         let subsets = cluster.lb_subset_config.as_ref();
-        let subsets = subsets.map(|config| Subsets::new(config, "lb_subset_config".to_owned()));
+        let subsets = subsets.map(Subsets::new);
         Self { subsets, ..untyped(cluster, notes) }
     }
 
@@ -199,7 +199,7 @@ fn outer(name: &str, any: &Any, path: &Path<'_>, depth: usize, notes: &mut Notes
         "subset.v3.Subset" => {
             let config: Subset = decoded(any, path, notes);
             // The older message has the same fields under the same numbers.
-            subsets = Some(Subsets::new(&decoded(any, path, notes), path.to_string()));
+            subsets = Some(Subsets::new(&decoded(any, path, notes)));
             ("subset_lb_policy", config.subset_lb_policy, None)
         }
         _ => return None,

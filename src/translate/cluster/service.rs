@@ -65,16 +65,8 @@ impl<'a> Service<'a> {
             spec.key = Some(hash.key);
         }
         if let Some(subsets) = &self.settings.subsets {
-            match &settled.subset {
-                Some(labels) => {
-                    let chosen = subsets.choose(self.endpoints, labels);
-                    spec.nodes = endpoint::nodes(&chosen, self.settings.panic_threshold);
-                }
-                None => {
-                    let path = Path::ROOT.field(&subsets.place);
-                    notes.traffic(&path, "subsets are not made: routes reach all endpoints");
-                }
-            }
+            let chosen = subsets.choose(self.endpoints, &settled.subset);
+            spec.nodes = endpoint::nodes(&chosen, self.settings.panic_threshold);
         }
         match settled.host {
             PassHost::Pass => {}

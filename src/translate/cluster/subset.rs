@@ -53,8 +53,6 @@ fn text(value: &Value) -> String {
 /// The subsets of a cluster.
 #[derive(Debug)]
 pub(super) struct Subsets {
-    /// Where the cluster says so.
-    pub place: String,
     selectors: Vec<Selector>,
     otherwise: Fallback,
     default: Labels,
@@ -79,15 +77,14 @@ enum Fallback {
 }
 
 impl Subsets {
-    /// As configured at `place`.
-    pub fn new(config: &LbSubsetConfig, place: String) -> Self {
+    /// As configured.
+    pub fn new(config: &LbSubsetConfig) -> Self {
         let otherwise = match config.fallback_policy() {
             LbSubsetFallbackPolicy::NoFallback => Fallback::Nobody,
             LbSubsetFallbackPolicy::AnyEndpoint => Fallback::Anybody,
             LbSubsetFallbackPolicy::DefaultSubset => Fallback::Default,
         };
         Self {
-            place,
             selectors: config.subset_selectors.iter().map(Selector::new).collect(),
             otherwise,
             default: config.default_subset.as_ref().map(labels_of).unwrap_or_default(),
@@ -186,7 +183,6 @@ mod tests {
 
     fn reached(otherwise: Fallback, selectors: &[(&[&str], Option<Fallback>)], asked: &str) -> Vec<String> {
         let subsets = Subsets {
-            place: String::new(),
             selectors: selectors
                 .iter()
                 .map(|(keys, fallback)| Selector {

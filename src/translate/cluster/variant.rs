@@ -18,8 +18,8 @@ pub(in crate::translate) struct Variant {
     pub hash: Option<HashKey>,
     /// The Host header that endpoints see.
     pub host: PassHost,
-    /// The route's labels, in a cluster with subsets; `None` reaches all endpoints.
-    pub subset: Option<Labels>,
+    /// What the route asks of endpoints' labels, in a cluster with subsets.
+    pub subset: Labels,
 }
 
 /// What is hashed.
@@ -30,7 +30,6 @@ pub(in crate::translate) struct HashKey {
 }
 
 /// The Host header that endpoints see.
-#[allow(dead_code, reason = "until routes ask for variants")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::translate) enum PassHost {
     /// The request's.
@@ -49,7 +48,9 @@ impl Target {
             Self::Published { hashes, hostnames, subsets, .. } => (*hashes, *hostnames, *subsets),
             _ => (false, false, false),
         };
-        variant.subset = variant.subset.filter(|_| subsets);
+        if !subsets {
+            variant.subset.clear();
+        }
         variant.retry_timeout = variant.retry_timeout.filter(|_| variant.retries > 0);
         variant.hash = variant.hash.filter(|_| hashes);
         if variant.host == PassHost::Node && !hostnames {
@@ -71,7 +72,7 @@ mod tests {
             retry_timeout: Some(5),
             hash,
             host: PassHost::Node,
-            subset: Some(Labels::new()),
+            subset: Labels::from([("v".to_owned(), "1".to_owned())]),
         };
         let published = |hashes, hostnames| Target::Published {
             connect_timeout: 1.0,
@@ -85,6 +86,6 @@ mod tests {
         assert_eq!((kept.hash, kept.host, kept.retry_timeout), (asked.hash.clone(), PassHost::Node, None));
         let rewritten = Variant { host: PassHost::Rewrite("a".to_owned()), retries: 1, ..asked };
         let kept = published(false, false).settle(rewritten.clone());
-        assert_eq!(kept, Variant { hash: None, subset: None, ..rewritten });
+        assert_eq!(kept, Variant { hash: None, subset: Labels::new(), ..rewritten });
     }
 }
