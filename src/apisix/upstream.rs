@@ -190,7 +190,7 @@ pub enum Balancer {
 }
 
 /// What the key of [`Balancer::Chash`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HashOn {
     /// The name of one of the variables that APISIX allows here.
