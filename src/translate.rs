@@ -5,7 +5,9 @@
 //! clock, randomness, a lock.
 
 mod action;
+mod bounds;
 mod chain;
+mod client;
 mod cluster;
 mod config;
 mod domain;
@@ -18,13 +20,16 @@ mod issue;
 mod listener;
 mod manager;
 mod matcher;
+mod network;
 mod note;
 mod order;
 mod random;
+mod require_tls;
 mod route;
 mod route_config;
 mod scope;
 mod translator;
+mod unsupported;
 mod virtual_host;
 
 use std::collections::BTreeMap;
@@ -39,6 +44,7 @@ use crate::{
 
 pub use issue::{Issue, Severity};
 pub use translator::Translator;
+pub use unsupported::unsupported;
 
 /// What one update does to the objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,6 +62,11 @@ pub struct Translation {
     pub objects: BTreeMap<Key, Bytes>,
     /// Sorted by resource type, resource, path.
     pub issues: Vec<Issue>,
+}
+
+/// Beginnings of the names of extensions that guard something and are not honoured.
+pub fn guarding_extensions() -> impl Iterator<Item = &'static str> {
+    extension::guarding()
 }
 
 /// Translates everything at once, under the default policy.
