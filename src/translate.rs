@@ -23,6 +23,7 @@ mod matcher;
 mod network;
 mod note;
 mod order;
+mod pattern;
 mod random;
 mod require_tls;
 mod route;
@@ -43,7 +44,7 @@ use crate::{
 };
 
 pub use issue::{Issue, Severity};
-pub use translator::Translator;
+pub use translator::{Routing, Translator};
 pub use unsupported::unsupported;
 
 /// What one update does to the objects.
@@ -62,6 +63,8 @@ pub struct Translation {
     pub objects: BTreeMap<Key, Bytes>,
     /// Sorted by resource type, resource, path.
     pub issues: Vec<Issue>,
+    /// How the virtual hosts are routed.
+    pub routing: Routing,
 }
 
 /// Beginnings of the names of extensions that guard something and are not honoured.
@@ -80,5 +83,9 @@ pub fn translate_under(on_unsupported: OnUnsupported, snapshot: &Snapshot) -> Tr
     let changes: Vec<Change> = ResourceType::ALL.into_iter().flat_map(all).collect();
     let mut translator = Translator::new(on_unsupported);
     let delta = translator.apply(snapshot, &changes);
-    Translation { objects: delta.puts.into_iter().collect(), issues: translator.issues() }
+    Translation {
+        objects: delta.puts.into_iter().collect(),
+        issues: translator.issues(),
+        routing: translator.routing(),
+    }
 }

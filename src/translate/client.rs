@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    Severity,
     effect::Case,
     network::{IPV4, IPV6, Network},
     note::Notes,
@@ -65,8 +66,9 @@ impl ClientAddress {
         }
     }
 
-    /// Puts the client's address into the conditions of all cases. A route for which it cannot be told is unguarded.
-    pub fn resolve(self, cases: &mut [Case]) {
+    /// Puts the client's address into the conditions of all cases of the route at `path`. Where it cannot be told, the
+    /// route is unguarded.
+    pub fn resolve(self, cases: &mut [Case], path: &Path<'_>, notes: &mut Notes) {
         let mut told = true;
         for case in cases.iter_mut() {
             let when: Option<Vec<_>> = case.when.iter().map(|c| self.replace(c)).collect();
@@ -76,6 +78,8 @@ impl ClientAddress {
             }
         }
         if !told {
+            let detail = "a guard asks for the client's address, which no condition finds";
+            notes.add(Severity::Security, path, detail);
             cases.iter_mut().for_each(|case| case.effect.unguarded = true);
         }
     }

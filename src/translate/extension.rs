@@ -13,6 +13,7 @@ const TABLE: &[(&str, Option<Severity>)] = &[
     ("envoy.type.matcher.", None),
     ("envoy.config.rbac.", None),
     ("envoy.extensions.load_balancing_policies.", None),
+    ("envoy.extensions.filters.http.upstream_codec.", None),
     ("envoy.extensions.filters.listener.original_dst.", None),
     ("envoy.extensions.filters.listener.tls_inspector.", Some(Severity::Ignored)),
     ("envoy.extensions.filters.listener.http_inspector.", Some(Severity::Ignored)),

@@ -23,13 +23,13 @@ use crate::{
 use super::{
     Delta,
     action::Targets,
-    cluster::Target,
+    effect::Uses,
     filter::Overrides,
     id::Id,
     manager::Manager,
     note::{Note, Notes},
     scope::Scope,
-    virtual_host::{self, Surroundings},
+    virtual_host::{self, HostRoutes, Surroundings},
 };
 
 /// The present routes of one configuration.
@@ -49,6 +49,8 @@ struct HostUnit {
     /// Of everything that its routes come from.
     input: u64,
     clusters: BTreeSet<Arc<str>>,
+    uses: Uses,
+    flat: bool,
     outputs: BTreeMap<Key, u64>,
     notes: Vec<Note>,
 }
@@ -112,6 +114,16 @@ impl RouteUnit {
         self.hosts.values().flat_map(|unit| unit.clusters.iter().cloned()).collect()
     }
 
+    /// The upstreams that its routes refer to.
+    pub fn uses(&self) -> Uses {
+        self.hosts.values().flat_map(|unit| unit.uses.iter().cloned()).collect()
+    }
+
+    /// How many virtual hosts it has, and how many of them have routes whose paths are not native.
+    pub fn hosts(&self) -> (usize, usize) {
+        (self.hosts.len(), self.hosts.values().filter(|host| host.flat).count())
+    }
+
     /// All notes, with paths from the configuration down.
     pub fn notes(&self) -> impl Iterator<Item = Note> {
         let of_hosts = self.hosts.values().flat_map(|unit| {
@@ -140,7 +152,7 @@ impl HostUnit {
             return;
         }
         let mut notes = Notes::default();
-        let (routes, clusters) = match VirtualHost::decode(bytes) {
+        let HostRoutes { routes, clusters, uses, flat } = match VirtualHost::decode(bytes) {
             Ok(host) => {
                 notes.unread("envoy.config.route.v3.VirtualHost", bytes);
                 let id = id.clone().name(&host_key.0).position(host_key.1);
@@ -148,7 +160,7 @@ impl HostUnit {
             }
             Err(error) => {
                 notes.traffic(&Path::ROOT, format!("not decodable: {error}"));
-                (Vec::new(), BTreeSet::new())
+                HostRoutes::default()
             }
         };
         let mut before = std::mem::take(&mut self.outputs);
@@ -164,6 +176,8 @@ impl HostUnit {
         delta.deletes.extend(before.into_keys());
         self.input = input_hash(context, bytes, &clusters, targets);
         self.clusters = clusters;
+        self.uses = uses;
+        self.flat = flat;
         self.notes = notes.into_vec();
     }
 }
@@ -182,15 +196,8 @@ fn input_hash(context: u64, bytes: &[u8], clusters: &BTreeSet<Arc<str>>, targets
     hash.update(&context.to_le_bytes());
     hash.update(bytes);
     for cluster in clusters {
-        let (state, connect) = match targets(cluster) {
-            Target::Published { connect_timeout } => (0u8, connect_timeout),
-            Target::Unpublished => (1, 0.0),
-            Target::Unknown => (2, 0.0),
-            // The port follows from the scope, which is in `context`.
-            Target::OwnPort { connect_timeout, .. } => (3, connect_timeout),
-        };
-        hash.update(&[state]);
-        hash.update(&connect.to_le_bytes());
+        let target = targets(cluster);
+        hash.update(format!("{target:?}").as_bytes());
     }
     hash.digest().max(1)
 }

@@ -6,24 +6,25 @@
 //! mesh: every dependency is looked up from the side that changed.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use bytes::Bytes;
+use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    apisix::{Directory, Key},
+    apisix::{Directory, Key, Upstream},
     config::OnUnsupported,
     xds::{Change, ResourceType, Snapshot},
 };
 
 use super::{
     Delta, Issue, Severity,
-    cluster::{self, Target},
+    cluster::{self, Target, Variant},
     config::ConfigKey,
-    id,
+    effect::Uses,
     listener::{self, InlineConfig, ListenerUnit},
     manager::Manager,
     note::Note,
@@ -36,10 +37,16 @@ use super::{
 pub struct Translator {
     on_unsupported: OnUnsupported,
     clusters: HashMap<Arc<str>, ClusterState>,
+    /// What is published of each cluster.
+    upstreams: HashMap<Arc<str>, BTreeMap<Key, u64>>,
     /// The EDS clusters that use an assignment.
     assignment_users: Index<Arc<str>, Arc<str>>,
+    /// The clusters whose endpoints are those of other clusters.
+    aggregates: Index<Arc<str>, Arc<str>>,
     /// The route configurations that name a cluster.
     cluster_users: Index<Arc<str>, ConfigKey>,
+    /// What the route configurations ask of a cluster.
+    variant_users: Index<Arc<str>, (Variant, ConfigKey)>,
     listeners: HashMap<Arc<str>, ListenerUnit>,
     /// What the listeners that use a route configuration use it for.
     config_users: Index<ConfigKey, (Arc<str>, Destination)>,
@@ -47,11 +54,22 @@ pub struct Translator {
     configs: HashMap<ConfigKey, ConfigState>,
 }
 
+/// How many virtual hosts there are, and how APISIX finds their routes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Routing {
+    /// All of them, each once for every way it is served.
+    pub virtual_hosts: usize,
+    /// Those with routes that APISIX tries one after the other, since native paths would not keep their order.
+    pub flat: usize,
+}
+
 #[derive(Debug)]
 struct ClusterState {
     target: Target,
-    output: Option<u64>,
+    /// Those that it was translated for.
+    variants: BTreeSet<Variant>,
     assignment: Option<Arc<str>>,
+    depends_on: BTreeSet<Arc<str>>,
     notes: Vec<Note>,
     assignment_notes: Vec<Note>,
 }
@@ -61,6 +79,7 @@ struct ConfigState {
     /// One for each way that connection managers serve it.
     units: Vec<RouteUnit>,
     clusters: BTreeSet<Arc<str>>,
+    uses: Uses,
 }
 
 impl Translator {
@@ -73,8 +92,10 @@ impl Translator {
     pub fn apply(&mut self, snapshot: &Snapshot, changes: &[Change]) -> Delta {
         let mut delta = Delta::default();
         let mut configs = BTreeSet::new();
+        let mut upstreams = BTreeMap::new();
         for name in self.touched_clusters(changes) {
-            self.update_cluster(&name, snapshot, &mut configs, &mut delta);
+            let of_cluster = self.update_cluster(&name, snapshot, &mut configs);
+            upstreams.insert(name, of_cluster);
         }
         for change in changes {
             match change.kind {
@@ -85,11 +106,31 @@ impl Translator {
                 ResourceType::Cluster | ResourceType::ClusterLoadAssignment => {}
             }
         }
-        for key in configs {
-            self.update_config(key, snapshot, &mut delta);
+        let mut asked = BTreeSet::new();
+        for key in std::mem::take(&mut configs) {
+            self.update_config(key, snapshot, &mut asked, &mut delta);
+        }
+        // What a cluster is to its routes does not depend on what they ask of it: that ends here.
+        for name in asked {
+            if self.clusters.get(&name).is_some_and(|state| state.variants != self.variants(&name)) {
+                let of_cluster = self.update_cluster(&name, snapshot, &mut configs);
+                upstreams.insert(name, of_cluster);
+            }
+        }
+        for (name, of_cluster) in upstreams {
+            self.publish(name, of_cluster, &mut delta);
         }
         make_before_break(&mut delta);
         delta
+    }
+
+    /// How the present virtual hosts are routed.
+    pub fn routing(&self) -> Routing {
+        let units = self.configs.values().flat_map(|state| &state.units);
+        units.map(RouteUnit::hosts).fold(Routing::default(), |sum, (hosts, flat)| Routing {
+            virtual_hosts: sum.virtual_hosts + hosts,
+            flat: sum.flat + flat,
+        })
     }
 
     /// All present issues, sorted.
@@ -101,7 +142,7 @@ impl Translator {
                 resource: resource.clone(),
                 path: joined(prefix, &note.path),
                 severity: note.severity,
-                detail: self.detail(kind, note),
+                detail: self.detail(note),
             });
         };
         for (name, state) in &self.clusters {
@@ -138,10 +179,9 @@ impl Translator {
     }
 
     /// What was noted, and for a guard what the policy makes of it.
-    fn detail(&self, kind: ResourceType, note: &Note) -> String {
+    fn detail(&self, note: &Note) -> String {
         let consequence = match (note.severity, self.on_unsupported) {
             _ if note.told => "",
-            (Severity::Security, _) if kind == ResourceType::Cluster => "; requests go there all the same",
             (Severity::Security, OnUnsupported::Serve) => "; served all the same",
             (Severity::Security, _) => "; the routes it guards answer 403",
             _ => "",
@@ -149,9 +189,9 @@ impl Translator {
         format!("{}{consequence}", note.detail)
     }
 
-    /// The clusters that changed, and those whose assignment did.
+    /// The clusters that changed, those whose assignment did, and those that are made of them.
     fn touched_clusters(&self, changes: &[Change]) -> BTreeSet<Arc<str>> {
-        let mut touched = BTreeSet::new();
+        let mut touched: BTreeSet<Arc<str>> = BTreeSet::new();
         for change in changes {
             match change.kind {
                 ResourceType::Cluster => {
@@ -163,50 +203,81 @@ impl Translator {
                 ResourceType::Listener | ResourceType::RouteConfiguration => {}
             }
         }
+        // An aggregate names everything it read, also through other aggregates: one step is enough.
+        let aggregates: Vec<_> = touched.iter().flat_map(|name| self.aggregates.get(name)).cloned().collect();
+        touched.extend(aggregates);
         touched
     }
 
+    /// Translates a cluster, or forgets it; its upstreams are to be published.
     fn update_cluster(
         &mut self,
         name: &Arc<str>,
         snapshot: &Snapshot,
         configs: &mut BTreeSet<ConfigKey>,
-        delta: &mut Delta,
-    ) {
+    ) -> Vec<Upstream> {
         let before = self.clusters.remove(name);
         if let Some(assignment) = before.as_ref().and_then(|b| b.assignment.as_ref()) {
             self.assignment_users.remove(assignment, name);
         }
+        for member in before.iter().flat_map(|b| &b.depends_on) {
+            self.aggregates.remove(member, name);
+        }
         let target_before = before.as_ref().map_or(Target::Unknown, |b| b.target);
-        let output_before = before.and_then(|b| b.output);
-        let key = || Key::new(Directory::Upstreams, &id::upstream(name));
 
         let mut target = Target::Unknown;
-        let mut output = None;
+        let mut upstreams = Vec::new();
         if let Some(resource) = snapshot.get(ResourceType::Cluster, name) {
-            let unit = cluster::translate(resource, snapshot);
+            let variants = self.variants(name);
+            let unit = cluster::translate(resource, snapshot, &variants);
             if let Some(assignment) = &unit.assignment {
                 self.assignment_users.add(assignment.clone(), name.clone());
             }
-            target = unit.target;
-            output = unit.upstream.as_ref().map(|bytes| xxh3_64(bytes));
-            if let Some(bytes) = unit.upstream.filter(|_| output != output_before) {
-                delta.puts.push((key(), bytes));
+            for member in &unit.depends_on {
+                self.aggregates.add(member.clone(), name.clone());
             }
+            target = unit.target;
+            upstreams.extend(unit.upstreams.into_values());
             let state = ClusterState {
                 target,
-                output,
+                variants,
                 assignment: unit.assignment,
+                depends_on: unit.depends_on,
                 notes: unit.notes,
                 assignment_notes: unit.assignment_notes,
             };
             self.clusters.insert(name.clone(), state);
         }
-        if output.is_none() && output_before.is_some() {
-            delta.deletes.push(key());
-        }
         if target != target_before {
             configs.extend(self.cluster_users.get(name).cloned());
+        }
+        upstreams
+    }
+
+    /// What routes ask of a cluster; the default where none does.
+    fn variants(&self, name: &Arc<str>) -> BTreeSet<Variant> {
+        let mut variants: BTreeSet<_> = self.variant_users.get(name).map(|(v, _)| v.clone()).collect();
+        if variants.is_empty() {
+            variants.insert(Variant::default());
+        }
+        variants
+    }
+
+    fn publish(&mut self, cluster: Arc<str>, upstreams: Vec<Upstream>, delta: &mut Delta) {
+        let mut before = self.upstreams.remove(&cluster).unwrap_or_default();
+        let mut outputs = BTreeMap::new();
+        for upstream in upstreams {
+            let key = Key::new(Directory::Upstreams, &upstream.id);
+            let value = upstream.to_bytes();
+            let hash = xxh3_64(&value);
+            if before.remove(&key) != Some(hash) {
+                delta.puts.push((key.clone(), value));
+            }
+            outputs.insert(key, hash);
+        }
+        delta.deletes.extend(before.into_keys());
+        if !outputs.is_empty() {
+            self.upstreams.insert(cluster, outputs);
         }
     }
 
@@ -242,12 +313,20 @@ impl Translator {
         }
     }
 
-    fn update_config(&mut self, key: ConfigKey, snapshot: &Snapshot, delta: &mut Delta) {
+    /// Brings the routes of a configuration up to date; clusters of which it asks something else go into `asked`.
+    fn update_config(
+        &mut self,
+        key: ConfigKey,
+        snapshot: &Snapshot,
+        asked: &mut BTreeSet<Arc<str>>,
+        delta: &mut Delta,
+    ) {
         let mut state = self.configs.remove(&key).unwrap_or_default();
         let users = self.users(&key);
         let bytes = self.config_bytes(&key, snapshot).filter(|_| !users.is_empty());
         let mut units = std::mem::take(&mut state.units).into_iter();
         let mut clusters = BTreeSet::new();
+        let mut uses = Uses::new();
         for (at, (manager, destinations)) in users.iter().enumerate() {
             let Some(bytes) = &bytes else { break };
             let mut unit = units.next().unwrap_or_default();
@@ -265,12 +344,15 @@ impl Translator {
             };
             unit.update(bytes, served, &targets, delta);
             clusters.extend(unit.clusters());
+            uses.extend(unit.uses());
             state.units.push(unit);
         }
         units.for_each(|unit| unit.remove(delta));
         self.note_clusters(&key, &state.clusters, &clusters);
+        self.note_uses(&key, &state.uses, &uses, asked);
         if bytes.is_some() {
             state.clusters = clusters;
+            state.uses = uses;
             self.configs.insert(key, state);
         }
     }
@@ -316,6 +398,17 @@ impl Translator {
         }
         for new in now.difference(before) {
             self.cluster_users.add(new.clone(), key.clone());
+        }
+    }
+
+    fn note_uses(&mut self, key: &ConfigKey, before: &Uses, now: &Uses, asked: &mut BTreeSet<Arc<str>>) {
+        for (cluster, variant) in before.difference(now) {
+            self.variant_users.remove(cluster, &(variant.clone(), key.clone()));
+            asked.insert(cluster.clone());
+        }
+        for (cluster, variant) in now.difference(before) {
+            self.variant_users.add(cluster.clone(), (variant.clone(), key.clone()));
+            asked.insert(cluster.clone());
         }
     }
 }

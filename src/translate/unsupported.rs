@@ -3,6 +3,8 @@
 //! In: a resource alone. Out: its issues of traffic or security. What depends on other resources is taken for there:
 //! that a cluster is unknown or waits for its endpoints is no fault of who names it. Never here: objects.
 
+use std::collections::BTreeSet;
+
 use prost::Message as _;
 
 use crate::{
@@ -27,7 +29,7 @@ use super::{
 /// The issues of traffic or above that come from the resource itself.
 pub fn unsupported(kind: ResourceType, resource: &Resource) -> Vec<Issue> {
     let notes = match kind {
-        ResourceType::Cluster => cluster::translate(resource, &Snapshot::default()).notes,
+        ResourceType::Cluster => cluster::translate(resource, &Snapshot::default(), &BTreeSet::new()).notes,
         ResourceType::ClusterLoadAssignment => assignment(resource),
         ResourceType::Listener => listener(resource),
         ResourceType::RouteConfiguration => routes(&resource.bytes, "", &Manager::default()),
@@ -57,7 +59,8 @@ fn assignment(resource: &Resource) -> Vec<Note> {
     };
     let mut snapshot = Snapshot::default();
     snapshot.insert(ResourceType::ClusterLoadAssignment, resource.clone());
-    cluster::translate(&Resource::new(&resource.name, &user.encode_to_vec()), &snapshot).assignment_notes
+    cluster::translate(&Resource::new(&resource.name, &user.encode_to_vec()), &snapshot, &BTreeSet::new())
+        .assignment_notes
 }
 
 /// With the route configurations inside it.
@@ -77,7 +80,8 @@ fn routes(bytes: &[u8], place: &str, manager: &Manager) -> Vec<Note> {
     let served =
         Served { name: "", id: Id::new("unsupported"), scope: Scope::default(), manager, fail_closed: true };
     let mut unit = RouteUnit::default();
-    let targets = |_: &str| Target::Published { connect_timeout: 1.0 };
+    let targets =
+        |_: &str| Target::Published { connect_timeout: 1.0, encrypted: false, hashes: true, hostnames: true };
     unit.update(bytes, served, &targets, &mut Delta::default());
     let notes = unit.notes();
     notes.map(|note| Note { path: super::translator::joined(place, &note.path), ..note }).collect()

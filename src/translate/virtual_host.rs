@@ -15,6 +15,7 @@ use super::{
     Severity,
     action::{self, Targets},
     domain::{self, DomainGroup},
+    effect::Uses,
     filter::Overrides,
     id::Id,
     manager::Manager,
@@ -24,6 +25,9 @@ use super::{
     route::{self, Entry, Levels},
     scope::Scope,
 };
+
+const UNAVAILABLE: u32 = 503;
+const FORBIDDEN: u32 = 403;
 
 /// What surrounds a virtual host.
 #[derive(Debug)]
@@ -41,23 +45,35 @@ pub(super) struct Surroundings<'a> {
     pub hostless_order: bool,
 }
 
-/// The routes of a virtual host, and the clusters they name.
+/// The result of one virtual host.
+#[derive(Debug, Default)]
+pub(super) struct HostRoutes {
+    pub routes: Vec<Route>,
+    /// The clusters that its routes name, there or not.
+    pub clusters: BTreeSet<Arc<str>>,
+    /// The upstreams that they refer to.
+    pub uses: Uses,
+    /// Some path could not stay native: APISIX tries these routes one after the other.
+    pub flat: bool,
+}
+
+/// Translates a virtual host.
 pub(super) fn translate(
     host: &VirtualHost,
     id: &Id,
     around: &Surroundings<'_>,
     targets: Targets<'_>,
     notes: &mut Notes,
-) -> (Vec<Route>, BTreeSet<Arc<str>>) {
-    let mut clusters = BTreeSet::new();
-    host.routes.iter().for_each(|route| action::clusters(route, &mut clusters));
+) -> HostRoutes {
+    let mut result = HostRoutes::default();
+    host.routes.iter().for_each(|route| action::clusters(route, &mut result.clusters));
     let entries = entries(host, around, targets, notes);
-    let groups = domain::groups(&host.domains, around.ignore_port, notes);
-    let routes = groups.iter().flat_map(|group| {
+    result.uses = entries.iter().flat_map(|entry| entry.case.effect.uses.iter().cloned()).collect();
+    for group in &domain::groups(&host.domains, around.ignore_port, notes) {
         let id = id.clone().name(&group.label);
-        Group { host, around, group, id }.routes(&entries)
-    });
-    (routes.collect(), clusters)
+        Group { host, around, group, id }.add_routes(&entries, &mut result, notes);
+    }
+    result
 }
 
 /// The entries that Envoy can reach: none behind one that takes everything.
@@ -75,6 +91,7 @@ fn entries(
         manager: around.manager,
         config: &around.overrides,
         host: &overrides,
+        retry_policy: host.retry_policy.as_ref(),
         fail_closed: around.fail_closed,
     };
     let mut entries: Vec<Entry> = Vec::with_capacity(host.routes.len());
@@ -119,22 +136,26 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn routes(&self, entries: &[Entry]) -> Vec<Route> {
+    fn add_routes(&self, entries: &[Entry], result: &mut HostRoutes, notes: &mut Notes) {
         let paths = entries.iter().map(|e| &e.matched.path);
         let hostless = self.group.hosts.is_empty();
         let layouts: Vec<Layout> =
             if hostless && self.around.hostless_order { order::flat(paths) } else { order::keep(paths) };
-        let count = entries.len();
-        let mut routes: Vec<Route> = entries
-            .iter()
-            .zip(layouts)
-            .enumerate()
-            .map(|(at, (entry, layout))| self.route(entry, layout, (count - at) as i64))
-            .collect();
-        if !entries.last().is_some_and(Entry::is_everything) {
-            routes.push(self.not_found());
+        // What a route that is left out would have caught may have been kept from the routes behind it.
+        let mut left_out = false;
+        for (at, (entry, layout)) in entries.iter().zip(layouts).enumerate() {
+            result.flat |= layout.flat;
+            let mut route = self.route(entry, layout, (entries.len() - at) as i64);
+            if left_out && self.around.fail_closed {
+                answer_with(&mut route, FORBIDDEN);
+            }
+            let accepted = accepted(route, &Path::ROOT.item("routes", entry.position), notes);
+            left_out |= accepted.is_none();
+            result.routes.extend(accepted);
         }
-        routes
+        if !entries.last().is_some_and(Entry::is_everything) {
+            result.routes.extend(accepted(self.not_found(), &Path::ROOT, notes));
+        }
     }
 
     fn route(&self, entry: &Entry, layout: Layout, rank: i64) -> Route {
@@ -175,6 +196,32 @@ impl Group<'_> {
             ..Route::default()
         }
     }
+}
+
+/// The route as APISIX accepts it: with an answer in place of an effect that it would refuse, and not at all when it
+/// would refuse the rest.
+fn accepted(mut route: Route, path: &Path<'_>, notes: &mut Notes) -> Option<Route> {
+    let Err(violation) = route.check() else { return Some(route) };
+    answer_with(&mut route, UNAVAILABLE);
+    match route.check() {
+        Ok(()) => {
+            notes.traffic(path, format!("APISIX would refuse it: {violation}: answered with 503"));
+            Some(route)
+        }
+        Err(violation) => {
+            let detail = format!("APISIX would refuse it: {violation}: left out");
+            notes.add(Severity::Security, path, detail);
+            None
+        }
+    }
+}
+
+fn answer_with(route: &mut Route, status: u32) {
+    route.timeout = None;
+    route.upstream_id = None;
+    route.upstream = None;
+    route.plugins = Plugins::answer(status, None);
+    route.enable_websocket = false;
 }
 
 /// Whether the encoded virtual host has a domain `prefix.*`.

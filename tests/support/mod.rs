@@ -7,5 +7,6 @@ pub mod exchange;
 pub mod istio;
 pub mod load;
 pub mod mesh;
+pub mod mutate;
 pub mod router;
 pub mod schema;

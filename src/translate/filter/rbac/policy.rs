@@ -25,7 +25,7 @@ pub(super) fn any(
         .into_iter()
         .map(|(name, policy)| {
             let here = path.entry("policies", name);
-            let unknown = Unknown::of_policy(action, &here);
+            let unknown = Unknown::of_policy(action, name);
             applies(policy, &unknown, &here, notes)
         })
         .collect();
@@ -62,10 +62,10 @@ pub(super) struct Unknown {
 }
 
 impl Unknown {
-    fn of_policy(action: Action, policy: &Path<'_>) -> Self {
+    fn of_policy(action: Action, name: &str) -> Self {
         let consequence = match action {
-            Action::Deny => format!("{policy} refuses whatever its other parts fit"),
-            _ => format!("{policy} allows nothing that depends on it"),
+            Action::Deny => format!("policy {name:?} refuses whatever its other parts fit"),
+            _ => format!("policy {name:?} allows nothing that depends on it"),
         };
         Self { consequence }
     }

@@ -19,6 +19,7 @@ pub(super) fn test(principal: &Principal, unknown: &Unknown, path: &Path<'_>, no
         let path = path.field(field);
         ids.iter().enumerate().map(|(at, id)| test(id, unknown, &path.item("ids", at), notes)).collect()
     };
+    let peer = |network: Network| network.contains(client::PEER);
     let field = match &principal.identifier {
         Some(Identifier::AndIds(set)) => return Bounds::all(each(&set.ids, "and_ids")),
         Some(Identifier::OrIds(set)) => return Bounds::any(each(&set.ids, "or_ids")),
@@ -31,13 +32,12 @@ pub(super) fn test(principal: &Principal, unknown: &Unknown, path: &Path<'_>, no
             return test::path(matcher, unknown, &path.field("url_path"), notes);
         }
         Some(Identifier::SourceIp(range)) => {
-            return address(range, client::is_within, unknown, &path.field("source_ip"), notes);
+            return address(range, peer, unknown, &path.field("source_ip"), notes);
         }
         Some(Identifier::RemoteIp(range)) => {
             return address(range, client::is_within, unknown, &path.field("remote_ip"), notes);
         }
         Some(Identifier::DirectRemoteIp(range)) => {
-            let peer = |network: Network| network.contains(client::PEER);
             return address(range, peer, unknown, &path.field("direct_remote_ip"), notes);
         }
         Some(Identifier::Authenticated(_)) => "authenticated",
