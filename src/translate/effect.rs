@@ -38,6 +38,8 @@ pub(super) struct Effect {
     pub websocket: bool,
     /// Something that guards the route is not honoured: the policy decides whether it is served.
     pub unguarded: bool,
+    /// The case is there only to be closed: where unguarded routes are served, it is not.
+    pub stand_in: bool,
 }
 
 impl Case {

@@ -4,6 +4,9 @@
 //! name. Out: the cases of a route with what the filters add to them. A filter of its own stands in a file of its own
 //! under `filter/`; [`TABLE`] names its messages. Never here: what a filter does.
 
+mod jwt_authn;
+mod rbac;
+
 use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
 use prost::Message;
@@ -36,7 +39,12 @@ pub(super) trait Filter: Debug + Send + Sync {
 type Read = fn(&[u8], &Path<'_>, &mut Notes) -> Option<Arc<dyn Filter>>;
 
 /// The messages of filters that are honoured, for a whole chain or for one route, and who reads them.
-const TABLE: &[(&str, Read)] = &[];
+const TABLE: &[(&str, Read)] = &[
+    ("envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication", jwt_authn::read),
+    ("envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig", jwt_authn::read_route),
+    ("envoy.extensions.filters.http.rbac.v3.RBAC", rbac::read),
+    ("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", rbac::read_route),
+];
 
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 

@@ -77,10 +77,26 @@ pub(super) fn entries(
         || notes.since(noted).iter().any(|note| note.severity == Severity::Security);
     let overrides = Overrides::read(&route.typed_per_filter_config, &path, notes);
     levels.manager.filters.apply(&[&overrides, levels.host, levels.config], &mut cases);
+    levels.manager.client.resolve(&mut cases, &path, notes);
 
-    if levels.fail_closed && (unguarded || cases.iter().any(|case| case.effect.unguarded)) {
-        cases = vec![Case::always(Effect::answer(FORBIDDEN))];
+    if levels.fail_closed {
+        close(unguarded, &mut cases);
+    } else {
+        cases.retain(|case| !case.effect.stand_in);
     }
     let entry = |case| Entry { position, name: route.name.clone(), matched: matched.clone(), case };
     cases.into_iter().map(entry).collect()
+}
+
+/// Every case that something guards which is not honoured answers 403.
+fn close(all: bool, cases: &mut Vec<Case>) {
+    let is_open = |case: &Case| !all && !case.effect.unguarded;
+    if cases.iter().any(is_open) {
+        cases
+            .iter_mut()
+            .filter(|case| case.effect.unguarded)
+            .for_each(|case| case.effect = Effect::answer(FORBIDDEN));
+    } else {
+        *cases = vec![Case::always(Effect::answer(FORBIDDEN))];
+    }
 }

@@ -21,6 +21,7 @@ use super::{
     manager::Manager,
     note::Notes,
     order::{self, Layout},
+    require_tls,
     route::{self, Entry, Levels},
     scope::Scope,
 };
@@ -94,6 +95,7 @@ fn entries(
         fail_closed: around.fail_closed,
     };
     let mut entries: Vec<Entry> = Vec::with_capacity(host.routes.len());
+    entries.extend(require_tls::entry(host, notes));
     for (position, route) in host.routes.iter().enumerate() {
         let unguarded = unguarded.all || unguarded.routes.contains(&position);
         entries.extend(route::entries(position, route, unguarded, &levels, targets, notes));
