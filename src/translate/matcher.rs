@@ -3,10 +3,10 @@
 //! In: the match. Out: both, or nothing where a condition has no counterpart: leaving just that condition out would
 //! send requests where they never should go. Mapping rows 11 to 33. Never here: which route is tried first.
 
-mod header;
+pub(super) mod header;
 mod path;
 mod query;
-mod text;
+pub(super) mod text;
 
 use crate::{
     apisix::Condition,

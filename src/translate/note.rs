@@ -32,6 +32,11 @@ impl Notes {
         self.add(Severity::Traffic, path, detail);
     }
 
+    /// Adds what was noted apart.
+    pub fn take(&mut self, notes: Notes) {
+        self.0.extend(notes.0);
+    }
+
     /// Notes everything in an encoded message that nothing reads. What is merely ignored stands once for all
     /// elements of a list, what touches traffic or security stands for each.
     pub fn unread(&mut self, message: &str, bytes: &[u8]) {

@@ -50,7 +50,7 @@ pub(super) fn translate(
 ) -> (Vec<Route>, BTreeSet<Arc<str>>) {
     let mut clusters = BTreeSet::new();
     host.routes.iter().for_each(|route| action::clusters(route, &mut clusters));
-    let entries = entries(host, around, targets, notes);
+    let entries = entries(host, &id.clone().finish(), around, targets, notes);
     let groups = domain::groups(&host.domains, around.ignore_port, notes);
     let routes = groups.iter().flat_map(|group| {
         let id = id.clone().name(&group.label);
@@ -64,14 +64,16 @@ pub(super) fn translate(
 /// Everything in the virtual host that nothing reads must have been noted.
 fn entries(
     host: &VirtualHost,
+    unit: &str,
     around: &Surroundings<'_>,
     targets: Targets<'_>,
     notes: &mut Notes,
 ) -> Vec<Entry> {
     let unguarded = Unguarded::of(notes);
-    let overrides = Overrides::read(&host.typed_per_filter_config, &Path::ROOT, notes);
+    let overrides = Overrides::read(&host.typed_per_filter_config, &Path::root(unit), notes);
     let levels = Levels {
         manager: around.manager,
+        unit,
         config: &around.overrides,
         host: &overrides,
         fail_closed: around.fail_closed,
