@@ -7,6 +7,13 @@ use super::Severity;
 /// Beginnings of type names, the first that fits decides. `None`: honoured, or reported by who reads it.
 const TABLE: &[(&str, Option<Severity>)] = &[
     ("envoy.extensions.filters.http.router.", None),
+    ("envoy.extensions.filters.http.buffer.", None),
+    ("envoy.extensions.filters.http.compressor.", None),
+    ("envoy.extensions.compression.", None),
+    ("envoy.extensions.filters.http.cors.", None),
+    ("envoy.extensions.filters.http.fault.", None),
+    ("envoy.extensions.filters.http.health_check.", None),
+    ("envoy.extensions.filters.http.local_ratelimit.", None),
     ("envoy.extensions.transport_sockets.raw_buffer.", None),
     // Parts of matchers: who reads the matcher says what becomes of them.
     ("envoy.extensions.matching.", None),

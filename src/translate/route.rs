@@ -5,7 +5,7 @@
 //! path is native, and which priority it has.
 
 use crate::pb::{
-    envoy::config::route::v3::{RetryPolicy, Route},
+    envoy::config::route::v3::{RetryPolicy, Route, route::Action},
     path::Path,
 };
 
@@ -36,6 +36,8 @@ pub(super) struct Entry {
 /// What surrounds a route.
 pub(super) struct Levels<'a> {
     pub manager: &'a Manager,
+    /// The virtual host's own name, unlike that of any other.
+    pub unit: &'a str,
     /// Of the configuration, and of the virtual host.
     pub config: &'a Overrides,
     pub host: &'a Overrides,
@@ -63,7 +65,8 @@ pub(super) fn entries(
     targets: Targets<'_>,
     notes: &mut Notes,
 ) -> Vec<Entry> {
-    let path = Path::ROOT.item("routes", position);
+    let root = Path::root(levels.unit);
+    let path = root.item("routes", position);
     let Some(matched) = route.r#match.as_ref() else {
         notes.traffic(&path.field("match"), "missing: route left out");
         return Vec::new();
@@ -72,6 +75,8 @@ pub(super) fn entries(
     let noted = notes.len();
     let around = Around { test: &matched.path, retry_policy: levels.retry_policy, targets };
     let mut cases = action::translate(route, around, &path, notes);
+    let direct = matches!(route.action, Some(Action::Redirect(_) | Action::DirectResponse(_)));
+    cases.iter_mut().for_each(|case| case.effect.direct = direct);
     let unguarded = unguarded
         || levels.manager.unguarded
         || notes.since(noted).iter().any(|note| note.severity == Severity::Security);
