@@ -1,0 +1,155 @@
+//! Which reported issues explain that a request ends differently.
+//!
+//! An issue counts if it stands on the route that Envoy took, its virtual host, its configuration, its chain or
+//! listener, or a cluster of the route; and an issue on the match of a route that stands before it, or anywhere in the
+//! virtual host where Envoy found no route, since such a route may take what it should not. What only touches time,
+//! load or copies of requests explains nothing.
+
+use apisix_mesh::{
+    translate::{Issue, Severity},
+    xds::ResourceType,
+};
+use serde_json::Value;
+
+use super::prepare::{Chain, list};
+
+/// Fields that never make a single request to a backend that answers end differently.
+const NO_EXCUSE: &[&str] = &[
+    "circuit_breakers",
+    "common_lb_config",
+    "connect_timeout",
+    "hash_policy",
+    "health_checks",
+    "idle_timeout",
+    "lb_policy",
+    "load_assignment",
+    "load_balancing_policy",
+    "max_grpc_timeout",
+    "max_stream_duration",
+    "outlier_detection",
+    "rate_limits",
+    "request_mirror_policies",
+    "retry_policy",
+    "stream_idle_timeout",
+    "timeout",
+    "typed_extension_protocol_options",
+];
+
+/// Where Envoy sent a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken {
+    pub virtual_host: Option<usize>,
+    pub route: Option<usize>,
+}
+
+/// The first issue that explains a difference there.
+pub fn excuse<'a>(issues: &'a [Issue], chain: &Chain, taken: Taken) -> Option<&'a Issue> {
+    issues.iter().filter(|i| i.severity >= Severity::Approximated && may_excuse(&i.path)).find(|issue| {
+        match issue.kind {
+            ResourceType::Listener if *issue.resource == *chain.listener => {
+                of_listener(&issue.path, chain, taken)
+            }
+            ResourceType::RouteConfiguration => {
+                chain.rds.as_deref() == Some(&*issue.resource) && of_config(&issue.path, taken)
+            }
+            ResourceType::Cluster => clusters(chain, taken).contains(&&*issue.resource),
+            ResourceType::Listener | ResourceType::ClusterLoadAssignment => false,
+        }
+    })
+}
+
+fn may_excuse(path: &str) -> bool {
+    let mut fields = path.split('.').map(|part| part.split('[').next().unwrap_or_default());
+    !fields.any(|field| NO_EXCUSE.contains(&field))
+}
+
+fn of_listener(path: &str, chain: &Chain, taken: Taken) -> bool {
+    // Of several chains with one configuration the first is named.
+    if let Some((_, inner)) = path.split_once("route_config.") {
+        return chain.rds.is_none() && of_config(inner, taken);
+    }
+    let of_some_chain = path.starts_with("filter_chains[") || path.starts_with("default_filter_chain");
+    !of_some_chain
+        || path.strip_prefix(&chain.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn of_config(path: &str, taken: Taken) -> bool {
+    let Some(((host, rest), known)) = numbered(path, "virtual_hosts[").zip(taken.virtual_host) else {
+        return !path.starts_with("virtual_hosts[");
+    };
+    if host != known {
+        return false;
+    }
+    match (numbered(rest, "routes["), taken.route) {
+        (None, _) => true,
+        (Some((at, inner)), Some(route)) => at == route || (at < route && inner.starts_with("match")),
+        (Some((_, inner)), None) => inner.starts_with("match"),
+    }
+}
+
+/// The number and the rest of `name[number].rest`.
+fn numbered<'a>(path: &'a str, name: &str) -> Option<(usize, &'a str)> {
+    let (number, rest) = path.strip_prefix(name)?.split_once(']')?;
+    Some((number.parse().ok()?, rest.trim_start_matches('.')))
+}
+
+fn clusters<'a>(chain: &'a Chain, taken: Taken) -> Vec<&'a str> {
+    let Some((host, route)) = taken.virtual_host.zip(taken.route) else { return Vec::new() };
+    let action = &chain.config["virtual_hosts"][host]["routes"][route]["route"];
+    let split = list(&action["weighted_clusters"]["clusters"]).iter().map(|c| &c["name"]);
+    split.chain([&action["cluster"]]).filter_map(Value::as_str).collect()
+}
+
+/// Envoy's virtual host for a host: an exact domain, else the longest suffix, else the longest prefix, else `*`.
+pub fn virtual_host(config: &Value, authority: &str) -> Option<usize> {
+    let mut host = authority.to_ascii_lowercase();
+    if config["ignore_port_in_host_matching"] == true
+        && let Some((bare, port)) = host.rsplit_once(':')
+        && port.chars().all(|c| c.is_ascii_digit())
+    {
+        host = bare.to_owned();
+    }
+    let rank = |domain: &str| match (domain, domain.strip_prefix('*'), domain.strip_suffix('*')) {
+        ("*", _, _) => Some((0, 0)),
+        (_, Some(suffix), _) => {
+            (host.len() > suffix.len() && host.ends_with(suffix)).then_some((2, suffix.len()))
+        }
+        (_, _, Some(prefix)) => {
+            (host.len() > prefix.len() && host.starts_with(prefix)).then_some((1, prefix.len()))
+        }
+        _ => (domain == host).then_some((3, 0)),
+    };
+    let hosts = list(&config["virtual_hosts"]).iter().enumerate();
+    let ranked = hosts.filter_map(|(at, h)| {
+        let best =
+            list(&h["domains"]).iter().filter_map(|d| rank(&d.as_str()?.to_ascii_lowercase())).max()?;
+        Some((best, at))
+    });
+    ranked.max().map(|(_, at)| at)
+}
+
+/// Whether chance decides something on this route: a share that is neither none nor all.
+pub fn is_chance(chain: &Chain, taken: Taken) -> bool {
+    let host = taken.virtual_host.map(|at| &chain.config["virtual_hosts"][at]);
+    let route = host.zip(taken.route).map(|(host, at)| &host["routes"][at]);
+    let on_host = host.is_some_and(|h| has_share(&h["typed_per_filter_config"]));
+    // Where no route is known, or one before it was left to chance, any of the virtual host may be meant.
+    let on_matches = host.is_some_and(|h| list(&h["routes"]).iter().any(|r| has_share(&r["match"])));
+    on_host || on_matches || route.is_some_and(has_share) || has_share(&chain.hcm["http_filters"])
+}
+
+fn has_share(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => {
+            let whole = match value["denominator"].as_str() {
+                Some("TEN_THOUSAND") => 10_000,
+                Some("MILLION") => 1_000_000,
+                _ => 100,
+            };
+            value["numerator"].as_u64().is_some_and(|n| n > 0 && n < whole)
+                || members.iter().any(|(name, v)| name != "request_mirror_policies" && has_share(v))
+        }
+        Value::Array(items) => items.iter().any(has_share),
+        _ => false,
+    }
+}
