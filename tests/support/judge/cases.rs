@@ -28,7 +28,7 @@ const TYPES: [(&str, &str); 4] = [
 /// names. What is not there is said.
 pub fn all() -> Vec<Case> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut cases = folder(&root.join("tests/golden"), "golden");
+    let mut cases = golden();
     for (label, path) in [
         ("istiod-1.31", root.join("tests/fixtures/istiod-1.31")),
         ("istiod-1.14", root.join("../shared/captures/istiod-1.14")),
@@ -41,6 +41,11 @@ pub fn all() -> Vec<Case> {
         cases.extend(folder(Path::new(&path), "CASES"));
     }
     cases
+}
+
+/// The golden cases of the translation.
+pub fn golden() -> Vec<Case> {
+    folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), "golden")
 }
 
 /// Each folder in it is a case, and so is each file that lies in it directly.

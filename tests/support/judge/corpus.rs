@@ -253,8 +253,8 @@ fn collect(value: &Value, found: &mut Vec<(String, Value)>) {
 fn with(mut request: Request, name: &str, value: Option<&str>) -> Request {
     match (name, value) {
         (":method", Some(value)) => {
-            let known = value.chars().all(|c| c.is_ascii_uppercase());
-            request.method = if known { token(value) } else { "PATCH".to_owned() };
+            let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"].contains(&value);
+            request.method = if known { value } else { "PATCH" }.to_owned();
         }
         (":authority", Some(value)) => request.authority = token(value),
         (":path", Some(value)) if value.starts_with('/') => request.target = encoded(value),

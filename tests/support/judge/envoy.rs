@@ -61,7 +61,11 @@ impl Kind {
 impl Envoy {
     /// Starts `binary` with nothing to do.
     pub fn start(binary: &Path) -> Self {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("envoy-{}", std::process::id()));
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
+            "envoy-{}-{:?}",
+            std::process::id(),
+            thread::current().id()
+        ));
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(&folder).unwrap();
         for kind in [Kind::Clusters, Kind::Listeners] {
@@ -106,6 +110,11 @@ impl Envoy {
             !envoy.admin.is_empty() && envoy.get("/ready").is_some_and(|body| body.starts_with("LIVE"))
         });
         envoy
+    }
+
+    /// Where its files lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Hands over resources by name; returns those that are not taken, with Envoy's reason.

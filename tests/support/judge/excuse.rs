@@ -13,27 +13,38 @@ use serde_json::Value;
 
 use super::prepare::{Chain, list};
 
-/// Fields that never make a single request to a backend that answers end differently.
-const NO_EXCUSE: &[&str] = &[
-    "circuit_breakers",
-    "common_lb_config",
-    "connect_timeout",
-    "hash_policy",
-    "health_checks",
-    "idle_timeout",
-    "lb_policy",
-    "load_assignment",
-    "load_balancing_policy",
-    "max_grpc_timeout",
-    "max_stream_duration",
-    "outlier_detection",
-    "rate_limits",
-    "request_mirror_policies",
-    "retry_policy",
-    "stream_idle_timeout",
-    "timeout",
-    "typed_extension_protocol_options",
+/// What an issue can explain, by a part of the name of its field; nothing where the list is empty, everything where no
+/// part fits. The first that fits decides.
+const EXPLAINS: &[(&str, &[&str])] = &[
+    ("timeout", &[]),
+    ("retry_policy", &[]),
+    ("hash_policy", &[]),
+    ("request_mirror_policies", &[]),
+    ("max_stream_duration", &[]),
+    ("rate_limits", &[]),
+    ("upgrade_configs", &[]),
+    ("http_protocol_options", &[]),
+    ("http2_protocol_options", &[]),
+    ("early_header_mutation_extensions", &["request header", "authority"]),
+    ("forward_client_cert_details", &["request header"]),
+    ("normalize_path", PATHS),
+    ("merge_slashes", PATHS),
+    ("path_with_escaped_slashes_action", PATHS),
+    ("most_specific_header_mutations_wins", &["request header", "response header", "authority"]),
+    ("request_headers_to_", &["request header", "authority"]),
+    ("response_headers_to_", &["response header"]),
+    ("host_rewrite", &["authority"]),
+    ("auto_host_rewrite", &["authority"]),
+    ("append_x_forwarded_host", &["request header"]),
+    ("redirect", &["location", "status"]),
+    ("prefix_rewrite", &["target", "kind"]),
+    ("regex_rewrite", &["target", "kind"]),
+    ("path_rewrite", &["target", "kind"]),
+    ("direct_response", &["status", "body"]),
 ];
+const PATHS: &[&str] = &["cluster", "kind", "location", "status", "target"];
+/// Of a cluster, its kind alone matters: whether there is an upstream at all.
+const OF_CLUSTERS: &[&str] = &["type", "cluster_type"];
 
 /// Where Envoy sent a request.
 #[derive(Debug, Clone, Copy)]
@@ -42,25 +53,27 @@ pub struct Taken {
     pub route: Option<usize>,
 }
 
-/// The first issue that explains a difference there.
-pub fn excuse<'a>(issues: &'a [Issue], chain: &Chain, taken: Taken) -> Option<&'a Issue> {
-    issues.iter().filter(|i| i.severity >= Severity::Approximated && may_excuse(&i.path)).find(|issue| {
-        match issue.kind {
-            ResourceType::Listener if *issue.resource == *chain.listener => {
-                of_listener(&issue.path, chain, taken)
-            }
-            ResourceType::RouteConfiguration => {
-                chain.rds.as_deref() == Some(&*issue.resource) && of_config(&issue.path, taken)
-            }
-            ResourceType::Cluster => clusters(chain, taken).contains(&&*issue.resource),
-            ResourceType::Listener | ResourceType::ClusterLoadAssignment => false,
+/// The first issue that explains this difference there.
+pub fn excuse<'a>(issues: &'a [Issue], chain: &Chain, taken: Taken, difference: &str) -> Option<&'a Issue> {
+    let grave =
+        issues.iter().filter(|i| i.severity >= Severity::Approximated && explains(&i.path, difference));
+    grave.into_iter().find(|issue| match issue.kind {
+        ResourceType::Listener => {
+            *issue.resource == *chain.listener && of_listener(&issue.path, chain, taken)
         }
+        ResourceType::RouteConfiguration => {
+            chain.rds.as_deref() == Some(&*issue.resource) && of_config(&issue.path, taken)
+        }
+        ResourceType::Cluster => {
+            OF_CLUSTERS.contains(&issue.path.as_str()) && clusters(chain, taken).contains(&&*issue.resource)
+        }
+        ResourceType::ClusterLoadAssignment => false,
     })
 }
 
-fn may_excuse(path: &str) -> bool {
-    let mut fields = path.split('.').map(|part| part.split('[').next().unwrap_or_default());
-    !fields.any(|field| NO_EXCUSE.contains(&field))
+fn explains(path: &str, difference: &str) -> bool {
+    let found = EXPLAINS.iter().find(|(part, _)| path.contains(part));
+    found.is_none_or(|(_, explained)| explained.iter().any(|e| difference.starts_with(e)))
 }
 
 fn of_listener(path: &str, chain: &Chain, taken: Taken) -> bool {

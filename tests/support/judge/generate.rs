@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{cases::Case, random::Random};
 
-const COUNT: u64 = 120;
+const COUNT: u64 = 260;
 const HCM: &str =
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const DOMAINS: [&str; 8] = ["a.com", "*.com", "x.b.com", "*.b.com", "a.*", "a.b.*", "b.com:8080", "*"];

@@ -16,6 +16,7 @@ mod outcome;
 mod prepare;
 mod random;
 mod sample;
+mod validity;
 
 use std::{
     collections::BTreeMap,
@@ -31,6 +32,7 @@ use std::{
 use apisix_mesh::translate::{Issue, translate};
 pub use envoy::binary;
 use serde_json::Value;
+pub use validity::refused;
 
 use self::{
     envoy::{Envoy, Kind},
@@ -204,15 +206,22 @@ impl Contest {
                 report.agree += 1;
                 continue;
             }
-            let reason = match excuse::excuse(&self.issues, chain, taken) {
-                Some(issue) => {
-                    Some(format!("{:?} {}: {}", issue.severity, pattern(&issue.path), issue.detail))
-                }
+            let excused = |difference: &String| {
+                let issue = excuse::excuse(&self.issues, chain, taken, difference)?;
+                Some(format!(
+                    "{difference} | {:?} {}: {}",
+                    issue.severity,
+                    pattern(&issue.path),
+                    issue.detail
+                ))
+            };
+            let reason = match differences.iter().map(excused).collect::<Option<Vec<_>>>() {
+                Some(reasons) => reasons.into_iter().next(),
                 None => excuse::is_chance(chain, taken).then(|| "chance".to_owned()),
             };
             match reason {
                 Some(reason) => {
-                    *report.listed.entry(format!("{} | {reason}", differences.join(", "))).or_default() += 1;
+                    *report.listed.entry(reason).or_default() += 1;
                 }
                 None => report.differ.push(told(chain, &request, taken, &differences, &theirs, &ours)),
             }

@@ -127,7 +127,10 @@ fn parting<'a>(
 ) -> impl Iterator<Item = String> + 'a {
     let (envoy, ours) = (by_name(envoy, noise), by_name(ours, noise));
     let names: BTreeSet<String> = envoy.keys().chain(ours.keys()).cloned().collect();
-    names.into_iter().filter(move |n| envoy.get(n) != ours.get(n)).map(move |name| format!("{what} {name}"))
+    names.into_iter().filter(move |n| envoy.get(n) != ours.get(n)).map(move |name| match name.as_str() {
+        "location" => name,
+        name => format!("{what} {name}"),
+    })
 }
 
 /// Values by name; one line with commas is the same as several lines.
