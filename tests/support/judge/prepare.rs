@@ -7,6 +7,8 @@
 //!   file or a clock;
 //! * access logs, tracing and HTTP/3.
 //!
+//! A route configuration that no listener uses gets a plain one.
+//!
 //! For Envoy alone: each HTTP chain becomes a listener of its own with its routes inside, clusters become STATIC with
 //! nothing but their endpoints at addresses of the stub backend, in one locality; delays take no time; each route gets
 //! a name that tells its place; and a first filter puts this name into every response.
@@ -80,6 +82,13 @@ pub fn prepare(case: &Case) -> Prepared {
         chains
             .extend(http_chains(listener).into_iter().filter_map(|place| chain(listener, &place, &configs)));
     }
+    let used: HashSet<String> = chains.iter().filter_map(|c| c.rds.clone()).collect();
+    for (at, name) in configs.keys().filter(|name| !used.contains(*name)).enumerate() {
+        let listener = plain_listener(name, at);
+        let place = Place { pointer: "/filter_chains/0".into(), path: "filter_chains[0]".into() };
+        chains.extend(chain(&listener, &place, &configs));
+        ours.push(listener);
+    }
     for cluster in ours.iter_mut().filter(|r| kind(r) == "Cluster") {
         take(cluster, &["transport_socket", "transport_socket_matches"]);
     }
@@ -88,6 +97,15 @@ pub fn prepare(case: &Case) -> Prepared {
         chain.name = format!("{} {}", case.name, chain.name);
     }
     Prepared { name: case.name.clone(), ours, chains, clusters }
+}
+
+/// A listener for a configuration that none uses: istiod's captures of old have lost what their listeners do.
+fn plain_listener(config: &str, at: usize) -> Value {
+    let port = config.parse().unwrap_or(30_000 + u16::try_from(at).unwrap());
+    json!({"@type": "type.googleapis.com/envoy.config.listener.v3.Listener", "name": format!("for {config}"),
+        "address": {"socket_address": {"address": "0.0.0.0", "port_value": port}},
+        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager",
+            "typed_config": {"@type": format!("type.googleapis.com/{HCM}"), "rds": {"route_config_name": config}}}]}]})
 }
 
 /// The last part of a resource's type.
