@@ -91,7 +91,8 @@ fn unread_table(pool: &DescriptorPool) -> Result<String, std::fmt::Error> {
         fields.sort_by_key(FieldDescriptor::number);
         for field in fields {
             let kind = match (unread(&field), field.kind()) {
-                (Some(_), _) if is_extension_map(&field) => "Kind::AnyMap".to_owned(),
+                // Graded one by one by their types, whether the map itself is read or not.
+                _ if is_extension_map(&field) => "Kind::AnyMap".to_owned(),
                 (Some(severity), _) => format!("Kind::Unread(Severity::{})", upper_camel(&severity)),
                 (None, _) if field.is_map() => "Kind::Leaf".to_owned(),
                 (None, Kind::Message(m)) if m.full_name() == "google.protobuf.Any" => "Kind::Any".to_owned(),

@@ -59,7 +59,7 @@ impl Agent {
         let shared = Arc::new(Shared {
             store: Arc::new(Store::new(store::Options::default())),
             source: source.status(),
-            translator: Mutex::default(),
+            translator: Mutex::new(Translator::new(config.on_unsupported)),
             config,
         });
         let (stop, stopped) = watch::channel(false);

@@ -4,6 +4,7 @@
 //! object comes from or where it goes.
 
 mod condition;
+mod health;
 mod key;
 mod plugin;
 mod route;
@@ -13,13 +14,21 @@ use bytes::Bytes;
 use serde::Serialize;
 
 pub use condition::{Condition, Operand, Operator, escape};
+pub use health::{
+    Active, ActiveHealthy, ActiveUnhealthy, CheckType, Checks, Passive, PassiveHealthy, PassiveUnhealthy,
+};
 pub use key::{Directory, Key};
 pub use plugin::{
-    Abort, FaultInjection, MAX_WEIGHTED_UPSTREAMS, Plugins, ProxyRewrite, Redirect, SplitRule, SplitTarget,
-    TrafficSplit, WeightedUpstream,
+    Abort, ApiBreaker, AuthMethod, BreakerHealthy, BreakerUnhealthy, ClientControl, Cors, Csrf, Delay,
+    FaultInjection, ForwardAuth, GrpcWeb, Gzip, IdAlgorithm, IpList, IpRestriction, LimitConn, LimitCount,
+    LimitKey, LimitPolicy, LimitReq, MAX_FAULT_VARS, MAX_WEIGHTED_UPSTREAMS, Meta, PathConcat, Plugins,
+    ProxyMirror, ProxyRewrite, RealIp, Redirect, RedirectTo, RequestHeaders, RequestId, ResponseHeaders,
+    ResponseRewrite, SplitRule, SplitTarget, TrafficSplit, WeightedUpstream,
 };
 pub use route::{MAX_URI, Route};
-pub use upstream::{Balancer, InlineUpstream, MAX_WEIGHT, Node, Upstream};
+pub use upstream::{
+    Balancer, HashOn, InlineUpstream, KeepalivePool, MAX_WEIGHT, Node, PassHost, Scheme, Upstream,
+};
 
 /// The most bytes of a `name` or `desc`.
 pub const MAX_NAME: usize = 256;

@@ -73,6 +73,11 @@ pub const SETTINGS: &[Setting] = &[
         default: "/apisix",
         doc: "the prefix of all keys; APISIX's `deployment.etcd.prefix`",
     },
+    Setting {
+        name: "on_unsupported",
+        default: "closed",
+        doc: "what becomes of routes that ask for what APISIX cannot do: `closed` answers 403 where security depends on it and serves the rest, `serve` serves all, `strict` refuses such resources (NACK)",
+    },
     Setting { name: "log_level", default: "info", doc: "`error`, `warn`, `info` or `debug`" },
     Setting {
         name: "node_id",
@@ -103,6 +108,24 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
+/// What becomes of a resource that asks for what APISIX cannot do. It is in `status` in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnUnsupported {
+    /// Where security depends on it the affected routes answer 403; the rest is served as well as can be.
+    #[default]
+    Closed,
+    /// All is served as well as can be.
+    Serve,
+    /// As closed, and a resource that asks for anything that touches traffic or security is refused (NACK).
+    Strict,
+}
+
+impl OnUnsupported {
+    /// All policies, by the names they have in settings.
+    pub const ALL: [(&str, Self); 3] =
+        [("closed", Self::Closed), ("serve", Self::Serve), ("strict", Self::Strict)];
+}
+
 /// The prefix of the environment variables.
 const VARIABLE_PREFIX: &str = "APISIX_MESH_";
 
@@ -116,6 +139,7 @@ pub struct Config {
     pub etcd_listen: String,
     pub etcd_allow_remote: bool,
     pub etcd_prefix: String,
+    pub on_unsupported: OnUnsupported,
     pub log_level: Level,
     pub node_id: Option<String>,
     pub node_type: String,
@@ -135,6 +159,7 @@ impl Default for Config {
             etcd_listen: "127.0.0.1:2379".to_owned(),
             etcd_allow_remote: false,
             etcd_prefix: "/apisix".to_owned(),
+            on_unsupported: OnUnsupported::default(),
             log_level: Level::Info,
             node_id: None,
             node_type: "sidecar".to_owned(),
@@ -192,6 +217,7 @@ impl Config {
             "etcd_listen" => self.etcd_listen = text(name, value)?,
             "etcd_allow_remote" => self.etcd_allow_remote = boolean(name, value)?,
             "etcd_prefix" => self.etcd_prefix = text(name, value)?,
+            "on_unsupported" => self.on_unsupported = on_unsupported(name, value)?,
             "log_level" => self.log_level = level(name, value)?,
             "node_id" => self.node_id = Some(text(name, value)?),
             "node_type" => self.node_type = text(name, value)?,
@@ -278,6 +304,14 @@ fn level(name: &str, value: &Value) -> Result<Level, Error> {
         .ok_or_else(|| Error::config(name, format!("{text:?} is none of error, warn, info, debug")))
 }
 
+fn on_unsupported(name: &str, value: &Value) -> Result<OnUnsupported, Error> {
+    let text = text(name, value)?;
+    OnUnsupported::ALL
+        .into_iter()
+        .find_map(|(known, policy)| (known == text).then_some(policy))
+        .ok_or_else(|| Error::config(name, format!("{text:?} is none of closed, serve, strict")))
+}
+
 fn object(name: &str, value: &Value) -> Result<Map<String, Value>, Error> {
     let parsed = match value {
         Value::String(s) => serde_json::from_str(s).ok(),
@@ -328,6 +362,10 @@ mod tests {
             ("{}", "setting xds: not set"),
             ("xds: http://a", "setting xds: \"http://a\" is neither grpc://HOST:PORT nor file:///PATH"),
             ("{xds: grpc://a:1, speed: 3}", "setting speed: unknown; the settings are xds, "),
+            (
+                "{xds: grpc://a:1, on_unsupported: open}",
+                "setting on_unsupported: \"open\" is none of closed, serve, strict",
+            ),
             ("{xds: grpc://a:1, log_level: loud}", "setting log_level: \"loud\" is none of"),
             (
                 "{xds: grpc://a:1, initial_fetch_timeout: -1}",

@@ -9,14 +9,19 @@ mod chain;
 mod cluster;
 mod config;
 mod domain;
+mod effect;
 mod endpoint;
 mod extension;
+mod filter;
 mod id;
 mod issue;
 mod listener;
+mod manager;
 mod matcher;
 mod note;
 mod order;
+mod random;
+mod route;
 mod route_config;
 mod scope;
 mod translator;
@@ -28,6 +33,7 @@ use bytes::Bytes;
 
 use crate::{
     apisix::Key,
+    config::OnUnsupported,
     xds::{Change, ResourceType, Snapshot},
 };
 
@@ -52,11 +58,16 @@ pub struct Translation {
     pub issues: Vec<Issue>,
 }
 
-/// Translates everything at once.
+/// Translates everything at once, under the default policy.
 pub fn translate(snapshot: &Snapshot) -> Translation {
+    translate_under(OnUnsupported::default(), snapshot)
+}
+
+/// Translates everything at once.
+pub fn translate_under(on_unsupported: OnUnsupported, snapshot: &Snapshot) -> Translation {
     let all = |kind: ResourceType| snapshot.iter(kind).map(move |r| Change { kind, name: r.name.clone() });
     let changes: Vec<Change> = ResourceType::ALL.into_iter().flat_map(all).collect();
-    let mut translator = Translator::default();
+    let mut translator = Translator::new(on_unsupported);
     let delta = translator.apply(snapshot, &changes);
     Translation { objects: delta.puts.into_iter().collect(), issues: translator.issues() }
 }

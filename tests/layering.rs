@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("apisix", &[]),
     ("config", &["error", "log"]),
     ("xds", &["config", "error", "pb"]),
-    ("translate", &["apisix", "pb", "xds"]),
+    ("translate", &["apisix", "config", "pb", "xds"]),
     ("store", &["apisix", "translate"]),
     ("etcd", &["apisix", "error", "pb", "store"]),
     ("interception", &["error"]),

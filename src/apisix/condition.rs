@@ -37,6 +37,8 @@ pub enum Operator {
     MatchesIgnoringCase,
     /// `in`
     In,
+    /// `ipmatch`: an address of one of these networks
+    IpMatch,
     /// `>=`
     AtLeast,
     /// `<`
@@ -50,6 +52,7 @@ impl Operator {
             Self::Matches => "~~",
             Self::MatchesIgnoringCase => "~*",
             Self::In => "in",
+            Self::IpMatch => "ipmatch",
             Self::AtLeast => ">=",
             Self::Below => "<",
         }
@@ -66,7 +69,7 @@ pub enum Operand {
     Number(i64),
     /// Text or a pattern.
     Text(String),
-    /// For `in`.
+    /// For `in` and `ipmatch`.
     List(Vec<String>),
 }
 
@@ -89,6 +92,11 @@ impl Condition {
     /// The variable's value is one of these.
     pub fn is_in(variable: impl Into<String>, values: Vec<String>) -> Self {
         Self::test(variable, Operator::In, Operand::List(values))
+    }
+
+    /// The variable is an address of one of these networks.
+    pub fn is_within(variable: impl Into<String>, networks: Vec<String>) -> Self {
+        Self::test(variable, Operator::IpMatch, Operand::List(networks))
     }
 
     /// There is no such header, argument, ...

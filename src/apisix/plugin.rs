@@ -1,25 +1,108 @@
-//! Plugin configurations, as far as they are used here. Field names and limits are those of each plugin's schema.
+//! Plugin configurations, as far as they are used here: one file for each plugin. Field names and limits are those of
+//! its schema.
+
+mod api_breaker;
+mod client_control;
+mod cors;
+mod csrf;
+mod fault_injection;
+mod forward_auth;
+mod grpc_web;
+mod gzip;
+mod ip_restriction;
+mod limit_conn;
+mod limit_count;
+mod limit_req;
+mod proxy_mirror;
+mod proxy_rewrite;
+mod real_ip;
+mod redirect;
+mod request_id;
+mod response_rewrite;
+mod traffic_split;
 
 use serde::Serialize;
 
-use super::InlineUpstream;
+use super::Condition;
 
-/// The most entries of one traffic-split rule.
-pub const MAX_WEIGHTED_UPSTREAMS: usize = 20;
+pub use api_breaker::{ApiBreaker, Healthy as BreakerHealthy, Unhealthy as BreakerUnhealthy};
+pub use client_control::ClientControl;
+pub use cors::Cors;
+pub use csrf::Csrf;
+pub use fault_injection::{Abort, Delay, FaultInjection, MAX_FAULT_VARS};
+pub use forward_auth::{AuthMethod, ForwardAuth};
+pub use grpc_web::GrpcWeb;
+pub use gzip::Gzip;
+pub use ip_restriction::{IpList, IpRestriction};
+pub use limit_conn::LimitConn;
+pub use limit_count::{LimitCount, LimitKey, LimitPolicy};
+pub use limit_req::LimitReq;
+pub use proxy_mirror::{PathConcat, ProxyMirror};
+pub use proxy_rewrite::{ProxyRewrite, RequestHeaders};
+pub use real_ip::RealIp;
+pub use redirect::{Redirect, RedirectTo};
+pub use request_id::{IdAlgorithm, RequestId};
+pub use response_rewrite::{ResponseHeaders, ResponseRewrite};
+pub use traffic_split::{MAX_WEIGHTED_UPSTREAMS, SplitRule, SplitTarget, TrafficSplit, WeightedUpstream};
 
 /// The `plugins` of a route, in the order of their names.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Plugins {
-    /// Answers, without an upstream.
+    /// Answers in place of an upstream that fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_breaker: Option<ApiBreaker>,
+    /// Bounds what a client may send.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_control: Option<ClientControl>,
+    /// Allows other origins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+    /// Asks for a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub csrf: Option<Csrf>,
+    /// Answers, without an upstream, or waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault_injection: Option<FaultInjection>,
+    /// Asks another server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward_auth: Option<ForwardAuth>,
+    /// gRPC for browsers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_web: Option<GrpcWeb>,
+    /// Compresses answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gzip: Option<Gzip>,
+    /// Who may connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_restriction: Option<IpRestriction>,
+    /// Bounds requests at one time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_conn: Option<LimitConn>,
+    /// Bounds requests in a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_count: Option<LimitCount>,
+    /// Evens requests out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_req: Option<LimitReq>,
+    /// Sends a copy elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_mirror: Option<ProxyMirror>,
     /// Changes the request on its way up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_rewrite: Option<ProxyRewrite>,
+    /// Who the client is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub real_ip: Option<RealIp>,
     /// Answers with another place to go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect: Option<Redirect>,
+    /// Gives the request an id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+    /// Changes the answer on its way down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_rewrite: Option<ResponseRewrite>,
     /// Chooses between upstreams.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traffic_split: Option<TrafficSplit>,
@@ -33,80 +116,15 @@ impl Plugins {
 
     /// Every request is answered with this status.
     pub fn answer(http_status: u32, body: Option<String>) -> Self {
-        let abort = Abort { http_status, body };
-        Self { fault_injection: Some(FaultInjection { abort }), ..Self::default() }
+        let abort = Some(Abort::plain(http_status, body));
+        let plugin = FaultInjection { abort, ..FaultInjection::default() };
+        Self { fault_injection: Some(plugin), ..Self::default() }
     }
 }
 
-/// `fault-injection`: it runs before authentication and everything else that a route may carry.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FaultInjection {
-    /// The answer.
-    pub abort: Abort,
-}
-
-/// The answer of [`FaultInjection`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Abort {
-    /// 200 or more.
-    pub http_status: u32,
-    /// `$name` in it is replaced by a variable.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-}
-
-/// `proxy-rewrite`.
+/// What any plugin may carry.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct ProxyRewrite {
-    /// The whole path instead; the query stays.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uri: Option<String>,
-    /// A pattern, and what it is replaced by.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub regex_uri: Option<[String; 2]>,
-}
-
-/// `redirect`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Redirect {
-    /// The location, with `$name` for variables.
-    pub uri: String,
-    /// 200 or more.
-    pub ret_code: u32,
-    /// The request's query is added.
-    pub append_query_string: bool,
-}
-
-/// `traffic-split`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TrafficSplit {
-    /// The first rule that matches; ours matches always.
-    pub rules: [SplitRule; 1],
-}
-
-/// A rule of [`TrafficSplit`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SplitRule {
-    /// 1 to [`MAX_WEIGHTED_UPSTREAMS`], no `upstream_id` twice.
-    pub weighted_upstreams: Vec<WeightedUpstream>,
-}
-
-/// An entry of a [`SplitRule`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct WeightedUpstream {
-    /// Where this share goes.
-    #[serde(flatten)]
-    pub target: SplitTarget,
-    /// The share.
-    pub weight: u32,
-}
-
-/// Where a share of [`TrafficSplit`] goes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SplitTarget {
-    /// An upstream that exists: a missing one fails every request of the route with 500, not only this share.
-    UpstreamId(String),
-    /// An upstream without nodes: this share is answered with 503.
-    Upstream(InlineUpstream),
+pub struct Meta {
+    /// The plugin runs for requests that meet all of them.
+    pub filter: Vec<Condition>,
 }

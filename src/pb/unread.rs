@@ -83,10 +83,14 @@ pub enum Finding<'a> {
 const MAX_DEPTH: usize = 48;
 /// Fields beyond this many in one message share a counter, which only blurs an index in a path.
 const COUNTED: usize = 72;
-/// `HttpFilter.is_optional` and `HttpFilter.disabled` say what an unsupported filter is worth.
+/// `is_optional` and `disabled` say what an unsupported filter is worth.
 const HTTP_FILTER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter";
 const IS_OPTIONAL: u32 = 6;
 const DISABLED: u32 = 7;
+/// The same around a filter's configuration for one route.
+const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
+const CONFIG_IS_OPTIONAL: u32 = 2;
+const CONFIG_DISABLED: u32 = 3;
 
 static BY_NAME: Lazy<HashMap<&'static str, usize>> =
     Lazy::new(|| MESSAGES.iter().enumerate().map(|(at, m)| (m.name, at)).collect());
@@ -105,7 +109,7 @@ fn walk_message(
     depth: usize,
     found: &mut dyn FnMut(&Path<'_>, Finding<'_>),
 ) {
-    if depth == 0 || (message.name == HTTP_FILTER && is_set(bytes, DISABLED)) {
+    if depth == 0 || is_disabled(message, bytes) {
         return;
     }
     let mut counts = [0usize; COUNTED];
@@ -124,8 +128,7 @@ fn walk_message(
                 walk_message(&MESSAGES[inner], bytes, &here, depth - 1, found);
             }
             (Kind::Any, WireValue::Bytes(any)) => {
-                let optional = message.name == HTTP_FILTER && is_set(bytes, IS_OPTIONAL);
-                walk_any(any, optional, &here, depth - 1, found);
+                walk_any(any, is_optional(message, bytes), &here, depth - 1, found);
             }
             (Kind::AnyMap, WireValue::Bytes(entry)) => {
                 let here = path.entry(field.name, text(entry, 1));
@@ -146,12 +149,28 @@ fn walk_any(
 ) {
     let type_url = text(any, 1);
     let name = message_name(type_url);
-    match BY_NAME.get(name).filter(|_| name.starts_with("envoy.extensions.")) {
+    match BY_NAME.get(name).filter(|_| name.starts_with("envoy.extensions.") || name == FILTER_CONFIG) {
         Some(&at) => walk_message(&MESSAGES[at], bytes_of(any, 2), path, depth, found),
         None => {
             let type_url = if type_url.is_empty() { TYPE_URL_PREFIX } else { type_url };
             found(path, Finding::Extension { type_url, optional });
         }
+    }
+}
+
+fn is_disabled(message: &Message, bytes: &[u8]) -> bool {
+    match message.name {
+        HTTP_FILTER => is_set(bytes, DISABLED),
+        FILTER_CONFIG => is_set(bytes, CONFIG_DISABLED),
+        _ => false,
+    }
+}
+
+fn is_optional(message: &Message, bytes: &[u8]) -> bool {
+    match message.name {
+        HTTP_FILTER => is_set(bytes, IS_OPTIONAL),
+        FILTER_CONFIG => is_set(bytes, CONFIG_IS_OPTIONAL),
+        _ => false,
     }
 }
 

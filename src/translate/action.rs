@@ -23,6 +23,7 @@ use crate::{
 
 use super::{
     cluster::{self, NO_TIMEOUT, Target},
+    effect::{Case, Effect},
     id,
     matcher::PathTest,
     note::Notes,
@@ -36,22 +37,6 @@ const LOOPBACK: &str = "127.0.0.1";
 
 /// What is known of a cluster.
 pub(super) type Targets<'a> = &'a dyn Fn(&str) -> Target;
-
-/// The parts of an APISIX route that its action decides.
-#[derive(Debug, Default)]
-pub(super) struct Effect {
-    pub upstream_id: Option<String>,
-    pub upstream: Option<InlineUpstream>,
-    pub timeout: Option<Timeout>,
-    pub plugins: Plugins,
-    pub websocket: bool,
-}
-
-impl Effect {
-    fn answer(status: u32) -> Self {
-        Self { plugins: Plugins::answer(status, None), ..Self::default() }
-    }
-}
 
 /// The clusters that a route names, there or not.
 pub(super) fn clusters(route: &Route, names: &mut BTreeSet<Arc<str>>) {
@@ -67,16 +52,18 @@ pub(super) fn clusters(route: &Route, names: &mut BTreeSet<Arc<str>>) {
     }
 }
 
-/// Translates the action of the route at `path`.
+/// The cases of the route at `path` by its action alone: one, or one for each way that Envoy may choose.
 pub(super) fn translate(
     route: &Route,
     test: &PathTest,
     targets: Targets<'_>,
     path: &Path<'_>,
     notes: &mut Notes,
-) -> Effect {
+) -> Vec<Case> {
     let plugins = match &route.action {
-        Some(Action::Route(action)) => return forward(action, test, targets, &path.field("route"), notes),
+        Some(Action::Route(action)) => {
+            return vec![Case::always(forward(action, test, targets, &path.field("route"), notes))];
+        }
         Some(Action::Redirect(action)) => redirect::plugin(action, &path.field("redirect"), notes),
         Some(Action::DirectResponse(action)) => {
             direct_response::plugin(action, &path.field("direct_response"), notes)
@@ -86,7 +73,8 @@ pub(super) fn translate(
             None
         }
     };
-    Effect { plugins: plugins.unwrap_or_else(|| Plugins::answer(UNAVAILABLE, None)), ..Effect::default() }
+    let plugins = plugins.unwrap_or_else(|| Plugins::answer(UNAVAILABLE, None));
+    vec![Case::always(Effect { plugins, ..Effect::default() })]
 }
 
 fn forward(

@@ -3,7 +3,10 @@
 //! Envoy looks into a connection to choose: TLS or not, its server name, its protocol. APISIX gets plaintext on the
 //! ports where connections are redirected to, so the plaintext chain is the one that is served there.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::pb::{
     envoy::{
@@ -16,7 +19,7 @@ use crate::pb::{
     path::Path,
 };
 
-use super::{note::Notes, scope::Destination};
+use super::{manager::Manager, note::Notes, scope::Destination};
 
 const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.";
 
@@ -28,6 +31,7 @@ pub(super) struct HttpChain {
     pub destination: Destination,
     pub encrypted: bool,
     pub routes: RouteSpecifier,
+    pub manager: Arc<Manager>,
 }
 
 impl HttpChain {
@@ -38,17 +42,13 @@ impl HttpChain {
         hcm: HttpConnectionManager,
         notes: &mut Notes,
     ) -> Option<Self> {
-        for (at, upgrade) in hcm.upgrade_configs.iter().enumerate() {
-            if !upgrade.upgrade_type.eq_ignore_ascii_case("websocket") && upgrade.enabled != Some(false) {
-                let path = path.item("upgrade_configs", at);
-                notes.traffic(&path, format!("upgrade {:?} is not passed on", upgrade.upgrade_type));
-            }
-        }
+        let unguarded = notes.guards_chain(path);
+        let manager = Arc::new(Manager::read(&hcm, unguarded, path, notes));
         let Some(routes) = hcm.route_specifier else {
             notes.traffic(path, "neither rds nor route_config: nothing is served");
             return None;
         };
-        Some(Self { path: path.to_string(), destination, encrypted, routes })
+        Some(Self { path: path.to_string(), destination, encrypted, routes, manager })
     }
 }
 

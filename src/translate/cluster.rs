@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::{
-    apisix::{Balancer, MAX_NAME, Node, Timeout, Upstream, cut},
+    apisix::{Balancer, InlineUpstream, MAX_NAME, Node, Timeout, Upstream, cut},
     pb::{
         envoy::config::{
             cluster::v3::{
@@ -108,7 +108,7 @@ pub(super) fn translate(resource: &Resource, snapshot: &Snapshot) -> ClusterUnit
                 unit.target = Target::OwnPort { port: None, connect_timeout: connect_timeout(&cluster) };
             } else if let Some(nodes) = nodes {
                 let upstream = upstream(&resource.name, &cluster, nodes, &mut notes);
-                unit.target = Target::Published { connect_timeout: upstream.timeout.connect };
+                unit.target = Target::Published { connect_timeout: connect_timeout(&cluster) };
                 unit.upstream = Some(upstream.to_bytes());
             }
         }
@@ -191,14 +191,17 @@ fn own_nodes(cluster: &Cluster, notes: &mut Notes) -> Option<Vec<Node>> {
 
 fn upstream(name: &str, cluster: &Cluster, nodes: Vec<Node>, notes: &mut Notes) -> Upstream {
     let shown = cut(name);
+    let timeout = Timeout { connect: connect_timeout(cluster), send: NO_TIMEOUT, read: NO_TIMEOUT };
     Upstream {
         id: id::upstream(name),
         name: (!shown.is_empty()).then(|| shown.to_owned()),
         desc: (name.len() > MAX_NAME).then(|| cut(&name[shown.len()..]).to_owned()),
-        balancer: balancer(cluster, notes),
-        nodes,
-        timeout: Timeout { connect: connect_timeout(cluster), send: NO_TIMEOUT, read: NO_TIMEOUT },
-        retries: 0,
+        spec: InlineUpstream {
+            balancer: balancer(cluster, notes),
+            nodes,
+            timeout: Some(timeout),
+            ..InlineUpstream::default()
+        },
     }
 }
 

@@ -21,13 +21,14 @@ impl ConfigKey {
         }
     }
 
-    /// The beginning of the ids of its routes.
-    pub fn id(&self) -> Id {
-        match self {
+    /// The beginning of the ids of its routes, for the first or a further way of serving it.
+    pub fn id(&self, way: usize) -> Id {
+        let id = match self {
             Self::Rds(name) => Id::new("rds").name(name),
             Self::Inline { listener, name, ordinal } => {
                 Id::new("inline").name(listener).name(name).position(*ordinal)
             }
-        }
+        };
+        if way == 0 { id } else { id.name("way").position(way) }
     }
 }

@@ -3,7 +3,7 @@
 //! In: the listener. Out: bindings of route configurations to destinations, and the configurations that stand inside
 //! it. Mapping rows 8 and 127 to 137. Never here: what the route configurations say.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use prost::Message;
@@ -30,6 +30,7 @@ use crate::{
 use super::{
     chain::{self, HttpChain},
     config::ConfigKey,
+    manager::Manager,
     note::{Note, Notes},
     scope::Destination,
 };
@@ -40,7 +41,8 @@ const ORIGINAL_DST: &str = "envoy.extensions.filters.listener.original_dst.";
 /// The result of one listener.
 #[derive(Debug, Default)]
 pub(super) struct ListenerUnit {
-    pub bindings: BTreeSet<(ConfigKey, Destination)>,
+    /// The configurations it uses, for which connections, and who serves these.
+    pub bindings: BTreeMap<(ConfigKey, Destination), Arc<Manager>>,
     pub inline: Vec<InlineConfig>,
     /// The address it has for itself.
     pub address: Option<(u16, String)>,
@@ -103,7 +105,8 @@ fn bind(unit: &mut ListenerUnit, listener: &Arc<str>, chain: HttpChain) {
         RouteSpecifier::Rds(rds) => ConfigKey::Rds(rds.route_config_name.into()),
         RouteSpecifier::RouteConfig(config) => inline_key(unit, listener, &config, &chain.path),
     };
-    unit.bindings.insert((key, chain.destination));
+    // Chains of one destination with the same routes differ in what they do besides: the first is the one served.
+    unit.bindings.entry((key, chain.destination)).or_insert(chain.manager);
 }
 
 /// Chains often repeat one configuration, for TLS and plaintext: it becomes one.

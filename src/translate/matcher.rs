@@ -10,21 +10,18 @@ mod text;
 
 use crate::{
     apisix::Condition,
-    pb::{
-        envoy::{
-            config::{core::v3::RuntimeFractionalPercent, route::v3::RouteMatch},
-            r#type::v3::fractional_percent::DenominatorType,
-        },
-        path::Path,
-    },
+    pb::{envoy::config::route::v3::RouteMatch, path::Path},
 };
 
 pub(super) use path::PathTest;
 
-use super::note::Notes;
+use super::{
+    note::Notes,
+    random::{Choice, Share},
+};
 
 /// What a request must be like.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Match {
     pub path: PathTest,
     pub conditions: Vec<Condition>,
@@ -57,6 +54,13 @@ pub(super) fn translate(matched: &RouteMatch, path: &Path<'_>, notes: &mut Notes
     for (at, header) in matched.headers.iter().enumerate() {
         conditions.extend(header::conditions(header, &path.item("headers", at), notes)?);
     }
+    if let Some(fraction) = matched.runtime_fraction.as_ref().and_then(|f| f.default_value.as_ref()) {
+        match Share::of(Choice::Route, fraction) {
+            Share::None => return None,
+            Share::Some(condition) => conditions.push(condition),
+            Share::All => {}
+        }
+    }
     for (at, parameter) in matched.query_parameters.iter().enumerate() {
         conditions.extend(query::conditions(parameter, &path.item("query_parameters", at), notes)?);
     }
@@ -65,21 +69,10 @@ pub(super) fn translate(matched: &RouteMatch, path: &Path<'_>, notes: &mut Notes
 
 fn unsupported(matched: &RouteMatch) -> Vec<&'static str> {
     let fields = [
-        ("runtime_fraction", matched.runtime_fraction.as_ref().is_some_and(|f| !is_always(f))),
         ("tls_context", matched.tls_context.is_some()),
         ("dynamic_metadata", !matched.dynamic_metadata.is_empty()),
         ("filter_state", !matched.filter_state.is_empty()),
         ("cookies", !matched.cookies.is_empty()),
     ];
     fields.into_iter().filter(|(_, present)| *present).map(|(name, _)| name).collect()
-}
-
-fn is_always(fraction: &RuntimeFractionalPercent) -> bool {
-    let Some(fraction) = &fraction.default_value else { return false };
-    let whole = match DenominatorType::try_from(fraction.denominator) {
-        Ok(DenominatorType::Hundred) | Err(_) => 100,
-        Ok(DenominatorType::TenThousand) => 10_000,
-        Ok(DenominatorType::Million) => 1_000_000,
-    };
-    fraction.numerator >= whole
 }

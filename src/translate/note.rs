@@ -45,12 +45,43 @@ impl Notes {
         });
     }
 
+    /// Whether something that guards the chain of the connection manager at `path` has been noted as not honoured:
+    /// of the chain or the whole listener, but of none of its HTTP filters, which routes may turn off.
+    pub fn guards_chain(&self, path: &Path<'_>) -> bool {
+        let path = path.to_string();
+        let chain = path.split('.').next().unwrap_or_default();
+        let of_others = |note: &Note| {
+            (note.path.starts_with("filter_chains[") || note.path.starts_with("default_filter_chain"))
+                && !is_below(&note.path, chain)
+        };
+        self.0.iter().any(|note| {
+            note.severity == Severity::Security
+                && !note.path.contains(".http_filters[")
+                && !note.path.contains(".route_config.")
+                && !of_others(note)
+        })
+    }
+
+    /// Everything from the `start`-th on.
+    pub fn since(&self, start: usize) -> &[Note] {
+        &self.0[start.min(self.0.len())..]
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn into_vec(self) -> Vec<Note> {
         self.0
     }
 }
 
-fn grade(finding: Finding<'_>) -> Option<(Severity, String)> {
+fn is_below(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// What a finding is worth, and what to say of it; `None` where somebody else reads it.
+pub(super) fn grade(finding: Finding<'_>) -> Option<(Severity, String)> {
     match finding {
         Finding::Field(severity) => Some((field_severity(severity), "not supported".to_owned())),
         Finding::UnknownField(number) => {

@@ -24,7 +24,9 @@ use super::{
     Delta,
     action::Targets,
     cluster::Target,
-    config::ConfigKey,
+    filter::Overrides,
+    id::Id,
+    manager::Manager,
     note::{Note, Notes},
     scope::Scope,
     virtual_host::{self, Surroundings},
@@ -51,16 +53,20 @@ struct HostUnit {
     notes: Vec<Note>,
 }
 
+/// What surrounds a route configuration.
+pub(super) struct Served<'a> {
+    /// The configuration's name, for people.
+    pub name: &'a str,
+    /// The beginning of the ids of its routes.
+    pub id: Id,
+    pub scope: Scope,
+    pub manager: &'a Manager,
+    pub fail_closed: bool,
+}
+
 impl RouteUnit {
     /// Brings the routes up to date; what changes goes into `delta`.
-    pub fn update(
-        &mut self,
-        key: &ConfigKey,
-        bytes: &[u8],
-        scope: Scope,
-        targets: Targets<'_>,
-        delta: &mut Delta,
-    ) {
+    pub fn update(&mut self, bytes: &[u8], served: Served<'_>, targets: Targets<'_>, delta: &mut Delta) {
         let (rest, hosts) = split(bytes);
         let mut notes = Notes::default();
         let Ok(config) = RouteConfiguration::decode(rest.as_slice()) else {
@@ -70,12 +76,15 @@ impl RouteUnit {
         };
         notes.unread("envoy.config.route.v3.RouteConfiguration", &rest);
         let around = Surroundings {
-            config: key.name().to_owned(),
-            scope,
+            config: served.name,
+            scope: served.scope,
+            manager: served.manager,
+            overrides: Overrides::read(&config.typed_per_filter_config, &Path::ROOT, &mut notes),
+            fail_closed: served.fail_closed,
             ignore_port: config.ignore_port_in_host_matching,
             hostless_order: hosts.iter().any(|host| virtual_host::has_prefix_domain(host)),
         };
-        let context = xxh3_64(format!("{around:?}").as_bytes());
+        let context = context(&rest, &around);
 
         let mut before = std::mem::take(&mut self.hosts);
         let mut ordinals: HashMap<String, usize> = HashMap::new();
@@ -86,7 +95,7 @@ impl RouteUnit {
             *ordinal += 1;
             let mut unit = before.remove(&host_key).unwrap_or_default();
             unit.position = position;
-            unit.update(key, &host_key, bytes, context, &around, targets, delta);
+            unit.update(&served.id, &host_key, bytes, context, &around, targets, delta);
             self.hosts.insert(host_key, unit);
         }
         delta.deletes.extend(before.into_values().flat_map(|unit| unit.outputs.into_keys()));
@@ -119,11 +128,11 @@ impl HostUnit {
     #[expect(clippy::too_many_arguments, reason = "each is another part of what the routes come from")]
     fn update(
         &mut self,
-        key: &ConfigKey,
+        id: &Id,
         host_key: &HostKey,
         bytes: &[u8],
         context: u64,
-        around: &Surroundings,
+        around: &Surroundings<'_>,
         targets: Targets<'_>,
         delta: &mut Delta,
     ) {
@@ -134,7 +143,7 @@ impl HostUnit {
         let (routes, clusters) = match VirtualHost::decode(bytes) {
             Ok(host) => {
                 notes.unread("envoy.config.route.v3.VirtualHost", bytes);
-                let id = key.id().name(&host_key.0).position(host_key.1);
+                let id = id.clone().name(&host_key.0).position(host_key.1);
                 virtual_host::translate(&host, &id, around, targets, &mut notes)
             }
             Err(error) => {
@@ -157,6 +166,15 @@ impl HostUnit {
         self.clusters = clusters;
         self.notes = notes.into_vec();
     }
+}
+
+/// A hash of all that the routes of every virtual host come from.
+fn context(rest: &[u8], around: &Surroundings<'_>) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(rest);
+    hash.update(&around.manager.hash.to_le_bytes());
+    hash.update(format!("{:?} {}", around.scope, around.hostless_order).as_bytes());
+    hash.digest()
 }
 
 fn input_hash(context: u64, bytes: &[u8], clusters: &BTreeSet<Arc<str>>, targets: Targets<'_>) -> u64 {

@@ -15,23 +15,26 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     apisix::{Directory, Key},
+    config::OnUnsupported,
     xds::{Change, ResourceType, Snapshot},
 };
 
 use super::{
-    Delta, Issue,
+    Delta, Issue, Severity,
     cluster::{self, Target},
     config::ConfigKey,
     id,
     listener::{self, InlineConfig, ListenerUnit},
+    manager::Manager,
     note::Note,
-    route_config::RouteUnit,
+    route_config::{RouteUnit, Served},
     scope::{self, Destination, Ports},
 };
 
 /// Translates as resources change: a change re-runs only the units that read what changed.
 #[derive(Debug, Default)]
 pub struct Translator {
+    on_unsupported: OnUnsupported,
     clusters: HashMap<Arc<str>, ClusterState>,
     /// The EDS clusters that use an assignment.
     assignment_users: Index<Arc<str>, Arc<str>>,
@@ -55,11 +58,17 @@ struct ClusterState {
 
 #[derive(Debug, Default)]
 struct ConfigState {
-    unit: RouteUnit,
+    /// One for each way that connection managers serve it.
+    units: Vec<RouteUnit>,
     clusters: BTreeSet<Arc<str>>,
 }
 
 impl Translator {
+    /// With nothing translated yet.
+    pub fn new(on_unsupported: OnUnsupported) -> Self {
+        Self { on_unsupported, ..Self::default() }
+    }
+
     /// Re-runs the units that read what changed.
     pub fn apply(&mut self, snapshot: &Snapshot, changes: &[Change]) -> Delta {
         let mut delta = Delta::default();
@@ -92,7 +101,7 @@ impl Translator {
                 resource: resource.clone(),
                 path: joined(prefix, &note.path),
                 severity: note.severity,
-                detail: note.detail.clone(),
+                detail: self.detail(note),
             });
         };
         for (name, state) in &self.clusters {
@@ -107,17 +116,35 @@ impl Translator {
         for (key, state) in &self.configs {
             match key {
                 ConfigKey::Rds(name) => {
-                    state.unit.notes().for_each(|n| add(ResourceType::RouteConfiguration, name, "", &n));
+                    state
+                        .units
+                        .iter()
+                        .flat_map(RouteUnit::notes)
+                        .for_each(|n| add(ResourceType::RouteConfiguration, name, "", &n));
                 }
                 ConfigKey::Inline { listener, .. } => {
                     let place = self.inline(key).map_or("", |c| c.path.as_str());
-                    state.unit.notes().for_each(|n| add(ResourceType::Listener, listener, place, &n));
+                    state
+                        .units
+                        .iter()
+                        .flat_map(RouteUnit::notes)
+                        .for_each(|n| add(ResourceType::Listener, listener, place, &n));
                 }
             }
         }
         issues.sort();
         issues.dedup();
         issues
+    }
+
+    /// What was noted, and for a guard what the policy makes of it.
+    fn detail(&self, note: &Note) -> String {
+        let consequence = match (note.severity, self.on_unsupported) {
+            (Severity::Security, OnUnsupported::Serve) => "; served all the same",
+            (Severity::Security, _) => "; the routes it guards answer 403",
+            _ => "",
+        };
+        format!("{}{consequence}", note.detail)
     }
 
     /// The clusters that changed, and those whose assignment did.
@@ -189,19 +216,19 @@ impl Translator {
         if let Some(address) = &before.address {
             self.ports.remove_address(name, address);
         }
-        for (config, destination) in &before.bindings {
+        for (config, destination) in before.bindings.keys() {
             self.ports.remove_binding(name, config, destination);
             self.config_users.remove(config, &(name.clone(), destination.clone()));
         }
         if let Some(address) = &unit.address {
             self.ports.add_address(name, address);
         }
-        for (config, destination) in &unit.bindings {
+        for (config, destination) in unit.bindings.keys() {
             self.ports.add_binding(name, config, destination);
             self.config_users.add(config.clone(), (name.clone(), destination.clone()));
         }
 
-        let bindings = || before.bindings.iter().chain(&unit.bindings);
+        let bindings = || before.bindings.keys().chain(unit.bindings.keys());
         configs.extend(bindings().map(|(config, _)| config.clone()));
         let ports = bindings().filter_map(|(_, destination)| destination.port());
         let addresses = before.address.iter().chain(&unit.address).map(|(port, _)| *port);
@@ -215,24 +242,56 @@ impl Translator {
 
     fn update_config(&mut self, key: ConfigKey, snapshot: &Snapshot, delta: &mut Delta) {
         let mut state = self.configs.remove(&key).unwrap_or_default();
-        let destinations: BTreeSet<Destination> =
-            self.config_users.get(&key).map(|(_, destination)| destination.clone()).collect();
-        let bytes = self.config_bytes(&key, snapshot).filter(|_| !destinations.is_empty());
-        let Some(bytes) = bytes else {
-            state.unit.remove(delta);
-            self.note_clusters(&key, &state.clusters, &BTreeSet::new());
-            return;
-        };
-        let inbound_port = scope::inbound_port(&destinations);
-        let targets = |name: &str| {
-            let target = self.clusters.get(name).map_or(Target::Unknown, |c| c.target);
-            target.for_inbound(inbound_port)
-        };
-        state.unit.update(&key, &bytes, self.ports.scope(&destinations), &targets, delta);
-        let clusters = state.unit.clusters();
+        let users = self.users(&key);
+        let bytes = self.config_bytes(&key, snapshot).filter(|_| !users.is_empty());
+        let mut units = std::mem::take(&mut state.units).into_iter();
+        let mut clusters = BTreeSet::new();
+        for (at, (manager, destinations)) in users.iter().enumerate() {
+            let Some(bytes) = &bytes else { break };
+            let mut unit = units.next().unwrap_or_default();
+            let inbound_port = scope::inbound_port(destinations);
+            let targets = |name: &str| {
+                let target = self.clusters.get(name).map_or(Target::Unknown, |c| c.target);
+                target.for_inbound(inbound_port)
+            };
+            let served = Served {
+                name: key.name(),
+                id: key.id(at),
+                scope: self.ports.scope(destinations),
+                manager,
+                fail_closed: self.on_unsupported != OnUnsupported::Serve,
+            };
+            unit.update(bytes, served, &targets, delta);
+            clusters.extend(unit.clusters());
+            state.units.push(unit);
+        }
+        units.for_each(|unit| unit.remove(delta));
         self.note_clusters(&key, &state.clusters, &clusters);
-        state.clusters = clusters;
-        self.configs.insert(key, state);
+        if bytes.is_some() {
+            state.clusters = clusters;
+            self.configs.insert(key, state);
+        }
+    }
+
+    /// The connection managers that serve a configuration, and for which connections each; those that do the same
+    /// are one. In the order of their connections.
+    fn users(&self, key: &ConfigKey) -> Vec<(Arc<Manager>, BTreeSet<Destination>)> {
+        let mut users: Vec<(Arc<Manager>, BTreeSet<Destination>)> = Vec::new();
+        let mut places: HashMap<u64, usize> = HashMap::new();
+        let mut all: Vec<_> = self.config_users.get(key).collect();
+        all.sort_by(|a, b| (&a.1, &a.0).cmp(&(&b.1, &b.0)));
+        for (listener, destination) in all {
+            let binding = (key.clone(), destination.clone());
+            let Some(manager) = self.listeners.get(listener).and_then(|l| l.bindings.get(&binding)) else {
+                continue;
+            };
+            let at = *places.entry(manager.hash).or_insert(users.len());
+            match users.get_mut(at) {
+                Some((_, destinations)) => drop(destinations.insert(destination.clone())),
+                None => users.push((manager.clone(), [destination.clone()].into())),
+            }
+        }
+        users
     }
 
     fn config_bytes(&self, key: &ConfigKey, snapshot: &Snapshot) -> Option<Bytes> {

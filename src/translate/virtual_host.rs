@@ -12,21 +12,29 @@ use crate::{
 };
 
 use super::{
-    action::{self, Effect, Targets},
+    Severity,
+    action::{self, Targets},
     domain::{self, DomainGroup},
+    filter::Overrides,
     id::Id,
-    matcher::{self, Match},
+    manager::Manager,
     note::Notes,
     order::{self, Layout},
+    route::{self, Entry, Levels},
     scope::Scope,
 };
 
 /// What surrounds a virtual host.
 #[derive(Debug)]
-pub(super) struct Surroundings {
+pub(super) struct Surroundings<'a> {
     /// The route configuration's name, for people.
-    pub config: String,
+    pub config: &'a str,
     pub scope: Scope,
+    pub manager: &'a Manager,
+    /// What the configuration says of filters.
+    pub overrides: Overrides,
+    /// Routes whose guards are not honoured are answered with 403.
+    pub fail_closed: bool,
     pub ignore_port: bool,
     /// Another virtual host has a domain `prefix.*`: routes without hosts are ordered among all of them.
     pub hostless_order: bool,
@@ -36,13 +44,13 @@ pub(super) struct Surroundings {
 pub(super) fn translate(
     host: &VirtualHost,
     id: &Id,
-    around: &Surroundings,
+    around: &Surroundings<'_>,
     targets: Targets<'_>,
     notes: &mut Notes,
 ) -> (Vec<Route>, BTreeSet<Arc<str>>) {
     let mut clusters = BTreeSet::new();
     host.routes.iter().for_each(|route| action::clusters(route, &mut clusters));
-    let entries = entries(host, targets, notes);
+    let entries = entries(host, around, targets, notes);
     let groups = domain::groups(&host.domains, around.ignore_port, notes);
     let routes = groups.iter().flat_map(|group| {
         let id = id.clone().name(&group.label);
@@ -51,38 +59,59 @@ pub(super) fn translate(
     (routes.collect(), clusters)
 }
 
-/// A route that can be expressed.
-struct Entry {
-    position: usize,
-    name: String,
-    matched: Match,
-    effect: Effect,
-}
-
-/// The routes that Envoy can reach: none behind one that takes everything.
-fn entries(host: &VirtualHost, targets: Targets<'_>, notes: &mut Notes) -> Vec<Entry> {
-    let mut entries = Vec::with_capacity(host.routes.len());
+/// The entries that Envoy can reach: none behind one that takes everything.
+///
+/// Everything in the virtual host that nothing reads must have been noted.
+fn entries(
+    host: &VirtualHost,
+    around: &Surroundings<'_>,
+    targets: Targets<'_>,
+    notes: &mut Notes,
+) -> Vec<Entry> {
+    let unguarded = Unguarded::of(notes);
+    let overrides = Overrides::read(&host.typed_per_filter_config, &Path::ROOT, notes);
+    let levels = Levels {
+        manager: around.manager,
+        config: &around.overrides,
+        host: &overrides,
+        fail_closed: around.fail_closed,
+    };
+    let mut entries: Vec<Entry> = Vec::with_capacity(host.routes.len());
     for (position, route) in host.routes.iter().enumerate() {
-        let path = Path::ROOT.item("routes", position);
-        let Some(matched) = route.r#match.as_ref() else {
-            notes.traffic(&path.field("match"), "missing: route left out");
-            continue;
-        };
-        let Some(matched) = matcher::translate(matched, &path.field("match"), notes) else { continue };
-        let effect = action::translate(route, &matched.path, targets, &path, notes);
-        let is_last = matched.is_everything();
-        entries.push(Entry { position, name: route.name.clone(), matched, effect });
-        if is_last {
+        let unguarded = unguarded.all || unguarded.routes.contains(&position);
+        entries.extend(route::entries(position, route, unguarded, &levels, targets, notes));
+        if entries.last().is_some_and(Entry::is_everything) {
             break;
         }
     }
     entries
 }
 
+/// Routes of a virtual host with guards that are not honoured.
+struct Unguarded {
+    all: bool,
+    routes: BTreeSet<usize>,
+}
+
+impl Unguarded {
+    fn of(notes: &Notes) -> Self {
+        let mut unguarded = Self { all: false, routes: BTreeSet::new() };
+        let security = notes.since(0).iter().filter(|note| note.severity == Severity::Security);
+        // What is said of a filter counts only where that filter is on, which `filter` knows.
+        for note in security.filter(|note| !note.path.contains("typed_per_filter_config[")) {
+            match note.path.strip_prefix("routes[").and_then(|rest| rest.split(']').next()?.parse().ok()) {
+                Some(position) => drop(unguarded.routes.insert(position)),
+                None => unguarded.all = true,
+            }
+        }
+        unguarded
+    }
+}
+
 /// The routes of one group of domains.
 struct Group<'a> {
     host: &'a VirtualHost,
-    around: &'a Surroundings,
+    around: &'a Surroundings<'a>,
     group: &'a DomainGroup,
     id: Id,
 }
@@ -100,23 +129,29 @@ impl Group<'_> {
             .enumerate()
             .map(|(at, (entry, layout))| self.route(entry, layout, (count - at) as i64))
             .collect();
-        if !entries.last().is_some_and(|e| e.matched.is_everything()) {
+        if !entries.last().is_some_and(Entry::is_everything) {
             routes.push(self.not_found());
         }
         routes
     }
 
     fn route(&self, entry: &Entry, layout: Layout, rank: i64) -> Route {
-        let shown = if entry.name.is_empty() { entry.position.to_string() } else { entry.name.clone() };
-        let mut route = self.common(self.id.clone().position(entry.position), &shown, rank);
+        let case = &entry.case;
+        let mut shown = if entry.name.is_empty() { entry.position.to_string() } else { entry.name.clone() };
+        let mut id = self.id.clone().position(entry.position);
+        if !case.label.is_empty() {
+            id = id.name(&case.label);
+            shown = format!("{shown}/{}", case.label);
+        }
+        let mut route = self.common(id, &shown, rank);
         route.uris = layout.uris;
         route.vars.extend(layout.condition);
-        route.vars.extend(entry.matched.conditions.iter().cloned());
-        route.timeout = entry.effect.timeout;
-        route.upstream_id = entry.effect.upstream_id.clone();
-        route.upstream = entry.effect.upstream.clone();
-        route.plugins = entry.effect.plugins.clone();
-        route.enable_websocket = entry.effect.websocket;
+        route.vars.extend(entry.matched.conditions.iter().chain(&case.when).cloned());
+        route.timeout = case.effect.timeout;
+        route.upstream_id = case.effect.upstream_id.clone();
+        route.upstream = case.effect.upstream.clone();
+        route.plugins = case.effect.plugins.clone();
+        route.enable_websocket = case.effect.websocket;
         route
     }
 

@@ -1,5 +1,7 @@
 //! A synthetic mesh of any size, in Istio's shape: EDS clusters, one listener for their port, one virtual host each.
 
+#![allow(clippy::needless_update, reason = "messages gain fields as the library learns to read them")]
+
 use apisix_mesh::pb::{
     TYPE_URL_PREFIX,
     envoy::{
@@ -68,14 +70,17 @@ pub fn cluster(i: usize) -> Cluster {
 /// Cluster `i`'s endpoints: three, the last of them at `last`.
 pub fn assignment(i: usize, last: u8) -> ClusterLoadAssignment {
     let endpoint = |address: String| LbEndpoint {
-        host_identifier: Some(HostIdentifier::Endpoint(Endpoint { address: socket(&address, PORT) })),
+        host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
+            address: socket(&address, PORT),
+            ..Default::default()
+        })),
         load_balancing_weight: Some(1),
         ..Default::default()
     };
     let host = |n: u8| format!("10.{}.{}.{n}", i / 250, i % 250);
     let lb_endpoints = [1, 2, last].map(|n| endpoint(host(n))).into();
     let locality = LocalityLbEndpoints { lb_endpoints, load_balancing_weight: Some(3), ..Default::default() };
-    ClusterLoadAssignment { cluster_name: cluster_name(i), endpoints: vec![locality] }
+    ClusterLoadAssignment { cluster_name: cluster_name(i), endpoints: vec![locality], ..Default::default() }
 }
 
 /// The listener of all services, with its routes by RDS.
@@ -117,6 +122,7 @@ pub fn routes(clusters: usize) -> RouteConfiguration {
                 action: Some(Action::Route(action)),
                 ..Default::default()
             }],
+            ..Default::default()
         }
     };
     RouteConfiguration {

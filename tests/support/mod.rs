@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod apisix;
 pub mod etcd;
 pub mod exchange;
 pub mod istio;

@@ -62,9 +62,9 @@ fn host(text: &str) -> bool {
 }
 
 fn upstream(value: &Value) -> Checked {
-    only(value, &["id", "name", "desc", "type", "nodes", "timeout", "retries"])?;
-    demand(matches!(value["type"].as_str(), Some("roundrobin" | "least_conn")), "type")?;
-    demand(value["retries"] == 0, "retries are 0")?;
+    only(value, UPSTREAM)?;
+    demand(matches!(value["type"].as_str(), Some("roundrobin" | "least_conn" | "chash")), "type")?;
+    demand(value["retries"].is_u64(), "retries are there")?;
     let mut seen = BTreeSet::new();
     for node in value["nodes"].as_array().ok_or("nodes is a list")? {
         only(node, &["host", "port", "weight", "priority"])?;
@@ -77,6 +77,24 @@ fn upstream(value: &Value) -> Checked {
     }
     Ok(())
 }
+
+const UPSTREAM: &[&str] = &[
+    "id",
+    "name",
+    "desc",
+    "type",
+    "hash_on",
+    "key",
+    "nodes",
+    "timeout",
+    "retries",
+    "retry_timeout",
+    "scheme",
+    "pass_host",
+    "upstream_host",
+    "checks",
+    "keepalive_pool",
+];
 
 const ROUTE: &[&str] = &[
     "id",
@@ -132,9 +150,31 @@ fn vars(condition: &Value) -> Checked {
     demand(operator[0].as_str().is_some_and(|o| known.contains(&o)), "operator")
 }
 
+const PLUGINS: &[&str] = &[
+    "api-breaker",
+    "client-control",
+    "cors",
+    "csrf",
+    "fault-injection",
+    "forward-auth",
+    "grpc-web",
+    "gzip",
+    "ip-restriction",
+    "limit-conn",
+    "limit-count",
+    "limit-req",
+    "proxy-mirror",
+    "proxy-rewrite",
+    "real-ip",
+    "redirect",
+    "request-id",
+    "response-rewrite",
+    "traffic-split",
+];
+
 fn plugins(plugins: &Value, upstreams: &BTreeSet<&str>) -> Checked {
-    only(plugins, &["fault-injection", "proxy-rewrite", "redirect", "traffic-split"])?;
-    if let Some(abort) = plugins.get("fault-injection").map(|f| &f["abort"]) {
+    only(plugins, PLUGINS)?;
+    if let Some(abort) = plugins.get("fault-injection").and_then(|f| f.get("abort")) {
         demand(abort["http_status"].as_u64().is_some_and(|s| s >= 200), "abort status")?;
     }
     if let Some(split) = plugins.get("traffic-split") {

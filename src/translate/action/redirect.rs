@@ -1,7 +1,7 @@
 //! Redirects to the redirect plugin, in their simple forms. Mapping row 53.
 
 use crate::{
-    apisix::{Plugins, Redirect},
+    apisix::{Plugins, Redirect, RedirectTo},
     pb::{
         envoy::config::route::v3::{
             RedirectAction,
@@ -40,9 +40,11 @@ pub(super) fn plugin(action: &RedirectAction, path: &Path<'_>, notes: &mut Notes
         (None, false) => "$uri",
     };
     let plugin = Redirect {
-        uri: format!("{}://{}{to}", scheme.unwrap_or("$scheme"), host(action, scheme)),
+        to: RedirectTo::Uri(format!("{}://{}{to}", scheme.unwrap_or("$scheme"), host(action, scheme))),
         ret_code: status(action),
         append_query_string: keeps_query && new_path.is_some(),
+        encode_uri: false,
+        meta: None,
     };
     Some(Plugins { redirect: Some(plugin), ..Plugins::default() })
 }

@@ -17,7 +17,7 @@ pub(super) fn plugin(
     }
     Some(match test.prefix_pattern() {
         Some(pattern) => ProxyRewrite {
-            regex_uri: Some([format!("{pattern}(.*)"), format!("{replacement}$1")]),
+            regex_uri: vec![[format!("{pattern}(.*)"), format!("{replacement}$1")]],
             ..ProxyRewrite::default()
         },
         None => ProxyRewrite { uri: Some(replacement.to_owned()), ..ProxyRewrite::default() },

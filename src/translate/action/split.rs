@@ -10,8 +10,8 @@ use crate::{
     pb::{envoy::config::route::v3::WeightedCluster, path::Path},
 };
 
-use super::{Chosen, Effect, Targets};
-use crate::translate::{cluster::Target, endpoint::small_weights, id, note::Notes};
+use super::{Chosen, Targets};
+use crate::translate::{cluster::Target, effect::Effect, endpoint::small_weights, id, note::Notes};
 
 /// The effect of a split. A share whose cluster has no upstream goes to an upstream without nodes: it is answered
 /// with 503, as Envoy does, and the other shares are served.
@@ -54,12 +54,14 @@ pub(super) fn effect(
     }
     let weights = small_weights(&shares.values().copied().collect::<Vec<_>>());
     let entry = |(target, weight): (Option<String>, u32)| WeightedUpstream {
-        target: target
-            .map_or_else(|| SplitTarget::Upstream(InlineUpstream::without_nodes()), SplitTarget::UpstreamId),
+        target: match target {
+            Some(id) => SplitTarget::UpstreamId(id),
+            None => SplitTarget::Upstream(Box::new(InlineUpstream::without_nodes())),
+        },
         weight,
     };
     let weighted_upstreams = shares.into_keys().zip(weights).map(entry).collect();
-    let plugin = TrafficSplit { rules: [SplitRule { weighted_upstreams }] };
+    let plugin = TrafficSplit { rules: [SplitRule { weighted_upstreams }], meta: None };
     let plugins = Plugins { traffic_split: Some(plugin), ..Plugins::default() };
     Some((Effect { plugins, ..Effect::default() }, connect))
 }

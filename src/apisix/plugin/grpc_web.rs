@@ -1,0 +1,16 @@
+//! `grpc-web`: gRPC for browsers.
+
+use serde::Serialize;
+
+use super::Meta;
+
+/// `grpc-web`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct GrpcWeb {
+    /// With commas between.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors_allow_headers: Option<String>,
+    /// For which requests; without it for all.
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Meta>,
+}

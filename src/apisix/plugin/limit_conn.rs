@@ -1,0 +1,31 @@
+//! `limit-conn`: bounds requests at one time. Counts are of this node alone.
+
+use serde::Serialize;
+
+use super::{LimitKey, Meta};
+
+/// `limit-conn`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct LimitConn {
+    /// 1 or more at once.
+    pub conn: u32,
+    /// As many more are delayed.
+    pub burst: u32,
+    /// Seconds, above 0.
+    pub default_conn_delay: f64,
+    /// What is counted together.
+    pub key: String,
+    /// How `key` is read; `constant` is not for this plugin.
+    pub key_type: LimitKey,
+    /// 200 to 599.
+    pub rejected_code: u32,
+    /// 1 character or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected_msg: Option<String>,
+    /// Without its memory, everything passes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_degradation: bool,
+    /// For which requests; without it for all.
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Meta>,
+}

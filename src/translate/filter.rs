@@ -1,0 +1,168 @@
+//! HTTP filters: which act on a route, with which configuration, and what they do to its cases.
+//!
+//! In: a connection manager's list of filters, and what a configuration, a virtual host and a route say of each by
+//! name. Out: the cases of a route with what the filters add to them. A filter of its own stands in a file of its own
+//! under `filter/`; [`TABLE`] names its messages. Never here: what a filter does.
+
+use std::{collections::HashMap, fmt::Debug, sync::Arc};
+
+use prost::Message;
+
+use crate::pb::{
+    envoy::{
+        config::route::v3::FilterConfig,
+        extensions::filters::network::http_connection_manager::v3::{HttpFilter, http_filter::ConfigType},
+    },
+    google::protobuf::Any,
+    message_name,
+    path::Path,
+    unread,
+};
+
+use super::{
+    Severity,
+    effect::Case,
+    extension,
+    note::{Notes, grade},
+};
+
+/// A filter's configuration, read and ready.
+pub(super) trait Filter: Debug + Send + Sync {
+    /// Adds what the filter does: a plugin to the effects, or a case that is tried before the others.
+    fn apply(&self, cases: &mut Vec<Case>);
+}
+
+/// Reads one message. `None` does nothing; what cannot be honoured is noted at `path`.
+type Read = fn(&[u8], &Path<'_>, &mut Notes) -> Option<Arc<dyn Filter>>;
+
+/// The messages of filters that are honoured, for a whole chain or for one route, and who reads them.
+const TABLE: &[(&str, Read)] = &[];
+
+const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
+
+/// The filters of a connection manager, in Envoy's order.
+#[derive(Debug, Default)]
+pub(super) struct Filters(Vec<Listed>);
+
+#[derive(Debug)]
+struct Listed {
+    /// By which routes name it.
+    name: String,
+    /// Off unless a route turns it on.
+    disabled: bool,
+    /// `None` where its configuration for the chain does nothing.
+    config: Option<Arc<dyn Filter>>,
+}
+
+/// What a route, a virtual host or a configuration says of filters, by their names.
+#[derive(Debug, Default)]
+pub(super) struct Overrides(HashMap<String, Override>);
+
+#[derive(Debug)]
+enum Override {
+    Off,
+    /// As the chain has it, though the chain may have it turned off.
+    On,
+    Config(Option<Arc<dyn Filter>>),
+}
+
+impl Filters {
+    /// Reads the list of the connection manager at `path`.
+    pub fn read(filters: &[HttpFilter], path: &Path<'_>, notes: &mut Notes) -> Self {
+        let listed = filters.iter().enumerate().map(|(at, filter)| {
+            let here = path.item("http_filters", at);
+            let config = match &filter.config_type {
+                Some(ConfigType::TypedConfig(any)) => {
+                    read(any, filter.is_optional, &here.field("typed_config"), notes)
+                }
+                // Its configuration would come by ECDS; graded as what it is not known to be.
+                Some(ConfigType::ConfigDiscovery(_)) | None => None,
+            };
+            Listed { name: filter.name.clone(), disabled: filter.disabled, config }
+        });
+        Self(listed.collect())
+    }
+
+    /// Applies every filter that is on. The last goes first, so that the first stands outermost.
+    pub fn apply(&self, levels: &[&Overrides], cases: &mut Vec<Case>) {
+        for filter in self.0.iter().rev() {
+            // The most specific level that names it decides alone.
+            let config = match levels.iter().find_map(|level| level.0.get(&filter.name)) {
+                None if filter.disabled => None,
+                Some(Override::Off) => None,
+                None | Some(Override::On) => filter.config.as_ref(),
+                Some(Override::Config(config)) => config.as_ref(),
+            };
+            if let Some(config) = config {
+                config.apply(cases);
+            }
+        }
+    }
+}
+
+impl Overrides {
+    /// Reads the `typed_per_filter_config` of the message at `path`.
+    pub fn read(configs: &HashMap<String, Any>, path: &Path<'_>, notes: &mut Notes) -> Self {
+        // Sorted, so that notes come in the same order every time.
+        let mut configs: Vec<_> = configs.iter().collect();
+        configs.sort_by_key(|(name, _)| *name);
+        let overrides = configs.into_iter().map(|(name, any)| {
+            let here = path.entry("typed_per_filter_config", name);
+            (name.clone(), Override::read(any, &here, notes))
+        });
+        Self(overrides.collect())
+    }
+}
+
+impl Override {
+    fn read(any: &Any, path: &Path<'_>, notes: &mut Notes) -> Self {
+        if message_name(&any.type_url) != FILTER_CONFIG {
+            return Self::Config(read(any, false, path, notes));
+        }
+        match FilterConfig::decode(any.value.clone()) {
+            Ok(wrapper) if wrapper.disabled => Self::Off,
+            Ok(FilterConfig { config: Some(inner), is_optional, .. }) if !inner.type_url.is_empty() => {
+                Self::Config(read(&inner, is_optional, &path.field("config"), notes))
+            }
+            Ok(_) => Self::On,
+            Err(error) => {
+                notes.add(Severity::Security, path, format!("not decodable: {error}"));
+                Self::Config(Some(unhonoured()))
+            }
+        }
+    }
+}
+
+fn read(any: &Any, optional: bool, path: &Path<'_>, notes: &mut Notes) -> Option<Arc<dyn Filter>> {
+    let name = message_name(&any.type_url);
+    let Some((_, read)) = TABLE.iter().find(|(known, _)| *known == name) else {
+        let guards = !optional && extension::severity(&any.type_url) == Some(Severity::Security);
+        return guards.then(unhonoured);
+    };
+    let config = read(&any.value, path, notes);
+    if leaves_open(name, &any.value) { Some(unhonoured()) } else { config }
+}
+
+/// Whether there is something in a filter's configuration that guards, and that nothing reads.
+fn leaves_open(message: &str, bytes: &[u8]) -> bool {
+    let mut open = false;
+    unread::walk(message, bytes, &mut |_, finding| {
+        open |= matches!(grade(finding), Some((Severity::Security, _)));
+    });
+    open
+}
+
+/// Guards something, and cannot be honoured: the policy decides what becomes of the route.
+#[derive(Debug)]
+struct Unhonoured;
+
+impl Filter for Unhonoured {
+    fn apply(&self, cases: &mut Vec<Case>) {
+        cases.iter_mut().for_each(|case| case.effect.unguarded = true);
+    }
+}
+
+/// See [`Unhonoured`].
+pub(super) fn unhonoured() -> Arc<dyn Filter> {
+    Arc::new(Unhonoured)
+}

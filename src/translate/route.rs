@@ -1,0 +1,80 @@
+//! A Route to what APISIX tries, in order.
+//!
+//! In: the route, what its virtual host and configuration say of all routes, and the connection manager that serves
+//! them. Out: entries, each of which becomes one APISIX route for each group of domains. Never here: where an entry's
+//! path is native, and which priority it has.
+
+use crate::pb::{envoy::config::route::v3::Route, path::Path};
+
+use super::{
+    Severity,
+    action::{self, Targets},
+    effect::{Case, Effect},
+    filter::Overrides,
+    manager::Manager,
+    matcher::{self, Match},
+    note::Notes,
+};
+
+/// The answer in place of a route whose guards are not honoured.
+const FORBIDDEN: u32 = 403;
+
+/// One case of a route that can be expressed.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The route's place in its virtual host.
+    pub position: usize,
+    /// The route's name.
+    pub name: String,
+    pub matched: Match,
+    pub case: Case,
+}
+
+/// What surrounds a route.
+pub(super) struct Levels<'a> {
+    pub manager: &'a Manager,
+    /// Of the configuration, and of the virtual host.
+    pub config: &'a Overrides,
+    pub host: &'a Overrides,
+    /// Routes whose guards are not honoured are answered with 403.
+    pub fail_closed: bool,
+}
+
+impl Entry {
+    /// Every request ends here: no later route is ever reached.
+    pub fn is_everything(&self) -> bool {
+        self.case.when.is_empty() && self.matched.is_everything()
+    }
+}
+
+/// The entries of the route at `path`; none when it has been noted that it cannot be expressed.
+///
+/// `unguarded`: something that guards this route has been noted as not honoured.
+pub(super) fn entries(
+    position: usize,
+    route: &Route,
+    unguarded: bool,
+    levels: &Levels<'_>,
+    targets: Targets<'_>,
+    notes: &mut Notes,
+) -> Vec<Entry> {
+    let path = Path::ROOT.item("routes", position);
+    let Some(matched) = route.r#match.as_ref() else {
+        notes.traffic(&path.field("match"), "missing: route left out");
+        return Vec::new();
+    };
+    let Some(matched) = matcher::translate(matched, &path.field("match"), notes) else { return Vec::new() };
+    let noted = notes.len();
+    let mut cases = action::translate(route, &matched.path, targets, &path, notes);
+    let unguarded = unguarded
+        || levels.manager.unguarded
+        || notes.since(noted).iter().any(|note| note.severity == Severity::Security);
+    let overrides = Overrides::read(&route.typed_per_filter_config, &path, notes);
+    levels.manager.filters.apply(&[&overrides, levels.host, levels.config], &mut cases);
+
+    if levels.fail_closed && (unguarded || cases.iter().any(|case| case.effect.unguarded)) {
+        cases = vec![Case::always(Effect::answer(FORBIDDEN))];
+    }
+    let entry = |case| Entry { position, name: route.name.clone(), matched: matched.clone(), case };
+    cases.into_iter().map(entry).collect()
+}
