@@ -141,7 +141,7 @@ pub fn virtual_host(config: &Value, authority: &str) -> Option<usize> {
     ranked.max().map(|(_, at)| at)
 }
 
-/// Whether chance decides something on this route: a share that is neither none nor all.
+/// Whether chance decides something on this route: a share that is neither none nor all, or weights.
 pub fn is_chance(chain: &Chain, taken: Taken) -> bool {
     let host = taken.virtual_host.map(|at| &chain.config["virtual_hosts"][at]);
     let route = host.zip(taken.route).map(|(host, at)| &host["routes"][at]);
@@ -160,6 +160,7 @@ fn has_share(value: &Value) -> bool {
                 _ => 100,
             };
             value["numerator"].as_u64().is_some_and(|n| n > 0 && n < whole)
+                || value["weighted_clusters"].is_object()
                 || members.iter().any(|(name, v)| name != "request_mirror_policies" && has_share(v))
         }
         Value::Array(items) => items.iter().any(has_share),
