@@ -25,7 +25,7 @@ const TYPES: [(&str, &str); 4] = [
 ];
 
 /// All there are: golden cases, captures of istiod, the corpus of Envoy Gateway, generated ones, and what `CASES`
-/// names. What is not there is said.
+/// names. What is not there is said. `ONLY` leaves those whose names have it in them, and shows them.
 pub fn all() -> Vec<Case> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut cases = golden();
@@ -39,6 +39,10 @@ pub fn all() -> Vec<Case> {
     cases.extend(generate::cases());
     if let Some(path) = std::env::var_os("CASES") {
         cases.extend(folder(Path::new(&path), "CASES"));
+    }
+    if let Ok(part) = std::env::var("ONLY") {
+        cases.retain(|case| case.name.contains(&part));
+        cases.iter().for_each(|case| println!("{}: {}", case.name, Value::Array(case.resources.clone())));
     }
     cases
 }
