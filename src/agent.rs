@@ -110,8 +110,11 @@ impl Agent {
     /// What the library knows of itself.
     pub fn status(&self) -> Value {
         let shared = &self.shared;
-        let issues = shared.translator.lock().issues();
-        status::report(&shared.config, &shared.store, &shared.source, &issues)
+        let (issues, routing) = {
+            let translator = shared.translator.lock();
+            (translator.issues(), translator.routing())
+        };
+        status::report(&shared.config, &shared.store, &shared.source, &issues, routing)
     }
 }
 

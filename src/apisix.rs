@@ -8,6 +8,7 @@ mod health;
 mod key;
 mod plugin;
 mod route;
+mod template;
 mod upstream;
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ pub use plugin::{
     ResponseRewrite, SplitRule, SplitTarget, TrafficSplit, WeightedUpstream,
 };
 pub use route::{MAX_URI, Route};
+pub use template::literal;
 pub use upstream::{
     Balancer, HashOn, InlineUpstream, KeepalivePool, MAX_WEIGHT, Node, PassHost, Scheme, Upstream,
 };

@@ -1,7 +1,7 @@
 //! What the library knows of itself, for people: one JSON object.
 //!
-//! In: the state of every stage. Out: `{"version", "pid", "ready", "revision", "objects", "etcd", "xds", "issues"}`. Never
-//! here: a decision.
+//! In: the state of every stage. Out: `{"version", "pid", "ready", "revision", "objects", "etcd", "xds", "routing",
+//! "issues"}`. Never here: a decision.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     config::Config,
     store::Store,
-    translate::{Issue, Severity},
+    translate::{Issue, Routing, Severity},
     xds::SourceStatus,
 };
 
@@ -34,7 +34,13 @@ pub fn shown(issues: &[Issue]) -> Value {
 }
 
 /// The whole report.
-pub fn report(config: &Config, store: &Store, source: &SourceStatus, issues: &[Issue]) -> Value {
+pub fn report(
+    config: &Config,
+    store: &Store,
+    source: &SourceStatus,
+    issues: &[Issue],
+    routing: Routing,
+) -> Value {
     let snapshot = store.snapshot();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -44,6 +50,7 @@ pub fn report(config: &Config, store: &Store, source: &SourceStatus, issues: &[I
         "objects": snapshot.len(),
         "etcd": {"listen": config.etcd_listen, "prefix": config.etcd_prefix},
         "xds": source,
+        "routing": routing,
         "issues": shown(issues),
     })
 }

@@ -38,7 +38,7 @@ use crate::{
 };
 
 pub use issue::{Issue, Severity};
-pub use translator::Translator;
+pub use translator::{Routing, Translator};
 
 /// What one update does to the objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct Translation {
     pub objects: BTreeMap<Key, Bytes>,
     /// Sorted by resource type, resource, path.
     pub issues: Vec<Issue>,
+    /// How the virtual hosts are routed.
+    pub routing: Routing,
 }
 
 /// Translates everything at once, under the default policy.
@@ -69,5 +71,9 @@ pub fn translate_under(on_unsupported: OnUnsupported, snapshot: &Snapshot) -> Tr
     let changes: Vec<Change> = ResourceType::ALL.into_iter().flat_map(all).collect();
     let mut translator = Translator::new(on_unsupported);
     let delta = translator.apply(snapshot, &changes);
-    Translation { objects: delta.puts.into_iter().collect(), issues: translator.issues() }
+    Translation {
+        objects: delta.puts.into_iter().collect(),
+        issues: translator.issues(),
+        routing: translator.routing(),
+    }
 }

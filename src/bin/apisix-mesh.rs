@@ -162,7 +162,7 @@ fn translate_files(arguments: &ArgMatches) -> Outcome {
     for (key, object) in &translation.objects {
         objects.insert(key.to_string(), serde_json::from_slice(object)?);
     }
-    let shown = json!({"objects": objects, "issues": status::shown(&translation.issues)});
+    let shown = json!({"objects": objects, "issues": status::shown(&translation.issues), "routing": translation.routing});
     println!("{}", serde_json::to_string_pretty(&shown)?);
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -16,11 +16,13 @@ use super::matcher::PathTest;
 pub(super) struct Layout {
     pub uris: Vec<String>,
     pub condition: Option<Condition>,
+    /// APISIX tries it after all native paths of its hosts, one after the other.
+    pub flat: bool,
 }
 
 impl Layout {
     fn flat(path: &PathTest) -> Self {
-        Self { uris: vec!["/*".to_owned()], condition: path.condition() }
+        Self { uris: vec!["/*".to_owned()], condition: path.condition(), flat: true }
     }
 }
 
@@ -49,7 +51,7 @@ impl Earlier {
         match Native::of(path).filter(|native| native.text() == "/" || !self.is_overtaken_by(native)) {
             Some(native) => {
                 self.prefixes.extend(native.prefix());
-                Layout { uris: native.uris(), condition: None }
+                Layout { uris: native.uris(), condition: None, flat: false }
             }
             None => {
                 self.any_flat = true;

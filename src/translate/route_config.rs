@@ -29,7 +29,7 @@ use super::{
     manager::Manager,
     note::{Note, Notes},
     scope::Scope,
-    virtual_host::{self, Surroundings},
+    virtual_host::{self, HostRoutes, Surroundings},
 };
 
 /// The present routes of one configuration.
@@ -49,6 +49,7 @@ struct HostUnit {
     /// Of everything that its routes come from.
     input: u64,
     clusters: BTreeSet<Arc<str>>,
+    flat: bool,
     outputs: BTreeMap<Key, u64>,
     notes: Vec<Note>,
 }
@@ -112,6 +113,11 @@ impl RouteUnit {
         self.hosts.values().flat_map(|unit| unit.clusters.iter().cloned()).collect()
     }
 
+    /// How many virtual hosts it has, and how many of them have routes whose paths are not native.
+    pub fn hosts(&self) -> (usize, usize) {
+        (self.hosts.len(), self.hosts.values().filter(|host| host.flat).count())
+    }
+
     /// All notes, with paths from the configuration down.
     pub fn notes(&self) -> impl Iterator<Item = Note> {
         let of_hosts = self.hosts.values().flat_map(|unit| {
@@ -140,7 +146,7 @@ impl HostUnit {
             return;
         }
         let mut notes = Notes::default();
-        let (routes, clusters) = match VirtualHost::decode(bytes) {
+        let HostRoutes { routes, clusters, flat } = match VirtualHost::decode(bytes) {
             Ok(host) => {
                 notes.unread("envoy.config.route.v3.VirtualHost", bytes);
                 let id = id.clone().name(&host_key.0).position(host_key.1);
@@ -148,7 +154,7 @@ impl HostUnit {
             }
             Err(error) => {
                 notes.traffic(&Path::ROOT, format!("not decodable: {error}"));
-                (Vec::new(), BTreeSet::new())
+                HostRoutes::default()
             }
         };
         let mut before = std::mem::take(&mut self.outputs);
@@ -164,6 +170,7 @@ impl HostUnit {
         delta.deletes.extend(before.into_keys());
         self.input = input_hash(context, bytes, &clusters, targets);
         self.clusters = clusters;
+        self.flat = flat;
         self.notes = notes.into_vec();
     }
 }

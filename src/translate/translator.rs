@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
@@ -45,6 +46,15 @@ pub struct Translator {
     config_users: Index<ConfigKey, (Arc<str>, Destination)>,
     ports: Ports,
     configs: HashMap<ConfigKey, ConfigState>,
+}
+
+/// How many virtual hosts there are, and how APISIX finds their routes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Routing {
+    /// All of them, each once for every way it is served.
+    pub virtual_hosts: usize,
+    /// Those with routes that APISIX tries one after the other, since native paths would not keep their order.
+    pub flat: usize,
 }
 
 #[derive(Debug)]
@@ -90,6 +100,15 @@ impl Translator {
         }
         make_before_break(&mut delta);
         delta
+    }
+
+    /// How the present virtual hosts are routed.
+    pub fn routing(&self) -> Routing {
+        let units = self.configs.values().flat_map(|state| &state.units);
+        units.map(RouteUnit::hosts).fold(Routing::default(), |sum, (hosts, flat)| Routing {
+            virtual_hosts: sum.virtual_hosts + hosts,
+            flat: sum.flat + flat,
+        })
     }
 
     /// All present issues, sorted.

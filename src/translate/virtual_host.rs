@@ -40,23 +40,32 @@ pub(super) struct Surroundings<'a> {
     pub hostless_order: bool,
 }
 
-/// The routes of a virtual host, and the clusters they name.
+/// The result of one virtual host.
+#[derive(Debug, Default)]
+pub(super) struct HostRoutes {
+    pub routes: Vec<Route>,
+    /// The clusters that its routes name, there or not.
+    pub clusters: BTreeSet<Arc<str>>,
+    /// Some path could not stay native: APISIX tries these routes one after the other.
+    pub flat: bool,
+}
+
+/// Translates a virtual host.
 pub(super) fn translate(
     host: &VirtualHost,
     id: &Id,
     around: &Surroundings<'_>,
     targets: Targets<'_>,
     notes: &mut Notes,
-) -> (Vec<Route>, BTreeSet<Arc<str>>) {
-    let mut clusters = BTreeSet::new();
-    host.routes.iter().for_each(|route| action::clusters(route, &mut clusters));
+) -> HostRoutes {
+    let mut result = HostRoutes::default();
+    host.routes.iter().for_each(|route| action::clusters(route, &mut result.clusters));
     let entries = entries(host, around, targets, notes);
-    let groups = domain::groups(&host.domains, around.ignore_port, notes);
-    let routes = groups.iter().flat_map(|group| {
+    for group in &domain::groups(&host.domains, around.ignore_port, notes) {
         let id = id.clone().name(&group.label);
-        Group { host, around, group, id }.routes(&entries)
-    });
-    (routes.collect(), clusters)
+        Group { host, around, group, id }.add_routes(&entries, &mut result);
+    }
+    result
 }
 
 /// The entries that Envoy can reach: none behind one that takes everything.
@@ -117,22 +126,18 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn routes(&self, entries: &[Entry]) -> Vec<Route> {
+    fn add_routes(&self, entries: &[Entry], result: &mut HostRoutes) {
         let paths = entries.iter().map(|e| &e.matched.path);
         let hostless = self.group.hosts.is_empty();
         let layouts: Vec<Layout> =
             if hostless && self.around.hostless_order { order::flat(paths) } else { order::keep(paths) };
-        let count = entries.len();
-        let mut routes: Vec<Route> = entries
-            .iter()
-            .zip(layouts)
-            .enumerate()
-            .map(|(at, (entry, layout))| self.route(entry, layout, (count - at) as i64))
-            .collect();
-        if !entries.last().is_some_and(Entry::is_everything) {
-            routes.push(self.not_found());
+        for (at, (entry, layout)) in entries.iter().zip(layouts).enumerate() {
+            result.flat |= layout.flat;
+            result.routes.push(self.route(entry, layout, (entries.len() - at) as i64));
         }
-        routes
+        if !entries.last().is_some_and(Entry::is_everything) {
+            result.routes.push(self.not_found());
+        }
     }
 
     fn route(&self, entry: &Entry, layout: Layout, rank: i64) -> Route {
