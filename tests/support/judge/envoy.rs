@@ -15,7 +15,7 @@ use std::{
 use serde_json::{Value, json};
 
 /// How many resources are handed over at a time: one that cannot be read spoils all that come with it.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The binary that `ENVOY` names, or that `tests/envoy/get` has fetched.

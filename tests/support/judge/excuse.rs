@@ -12,6 +12,7 @@ use apisix_mesh::{
 use serde_json::Value;
 
 use super::prepare::{Chain, list};
+use crate::support::exchange::Request;
 
 /// What an issue can explain, by a part of the name of its field; nothing where the list is empty, everything where no
 /// part fits. The first that fits decides.
@@ -45,6 +46,15 @@ const EXPLAINS: &[(&str, &[&str])] = &[
 const PATHS: &[&str] = &["cluster", "kind", "location", "status", "target"];
 /// Of a cluster, its kind alone matters: whether there is an upstream at all.
 const OF_CLUSTERS: &[&str] = &["type", "cluster_type"];
+
+/// The one exception that is of no resource: nginx shows several lines of a header as one text, joined by `, `.
+pub const GENERAL: &str = "general | a header in several lines: Envoy looks at each, APISIX at all joined";
+
+/// Whether the exception of no resource explains what becomes of this request.
+pub fn is_general(request: &Request) -> bool {
+    let lines_of = |name: &str| request.headers.iter().filter(|(n, _)| n == name).count();
+    request.headers.iter().any(|(name, _)| lines_of(name) > 1)
+}
 
 /// Where Envoy sent a request.
 #[derive(Debug, Clone, Copy)]
