@@ -3,9 +3,11 @@
 //! Only shapes, limits and names: what APISIX accepts (its `schema_def.lua` and plugin schemas). Never here: where an
 //! object comes from or where it goes.
 
+mod check;
 mod condition;
 mod health;
 mod key;
+mod pcre;
 mod plugin;
 mod route;
 mod template;
@@ -14,6 +16,7 @@ mod upstream;
 use bytes::Bytes;
 use serde::Serialize;
 
+pub use check::{Checked, Violation};
 pub use condition::{Condition, Operand, Operator, escape};
 pub use health::{
     Active, ActiveHealthy, ActiveUnhealthy, CheckType, Checks, Passive, PassiveHealthy, PassiveUnhealthy,
@@ -35,6 +38,10 @@ pub use upstream::{
 /// The most bytes of a `name` or `desc`.
 pub const MAX_NAME: usize = 256;
 
+/// The methods that APISIX knows.
+const METHODS: [&str; 10] =
+    ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE", "PURGE"];
+
 /// Seconds, each above 0; APISIX wants all three or none.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Timeout {
@@ -53,6 +60,15 @@ pub fn is_host(text: &str) -> bool {
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'[' | b']' | b':'))
+}
+
+/// Whether APISIX can connect to this: a host name without wildcard, an IPv4 address or an IPv6 address in brackets.
+pub fn is_node_host(text: &str) -> bool {
+    let v6 = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    match v6 {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok() && is_host(text),
+        None => is_host(text) && !text.contains(['*', '[', ']', ':']),
+    }
 }
 
 /// As much of `text` as a `name` may hold.

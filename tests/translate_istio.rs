@@ -3,7 +3,8 @@
 mod support;
 
 use apisix_mesh::{
-    translate::{Delta, Severity, Translation, Translator, translate},
+    config::OnUnsupported,
+    translate::{Delta, Severity, Translation, Translator, translate, translate_under},
     xds::ResourceType,
 };
 use proptest::prelude::*;
@@ -15,8 +16,9 @@ use support::{
 
 const REVIEWS: &str = "reviews.default.svc.cluster.local";
 
+/// The capture's endpoints want mutual TLS, so that its routes are closed unless the policy serves them.
 fn translated(capture: &str) -> Translation {
-    let translation = translate(&load::snapshot(istio::capture(capture)));
+    let translation = translate_under(OnUnsupported::Serve, &load::snapshot(istio::capture(capture)));
     schema::check(&translation.objects);
     translation
 }
@@ -70,8 +72,19 @@ fn what_is_not_honoured_is_in_the_issues() {
     assert!(has(Severity::Traffic, "hash_policy"));
     assert!(has(Severity::Traffic, "request_mirror_policies"));
     assert!(has(Severity::Traffic, "http_filters[3]"), "fault");
-    assert!(has(Severity::Traffic, "lb_policy"), "ring hash");
+    assert!(has(Severity::Approximated, "lb_policy"), "ring hash");
     assert!(!has(Severity::Traffic, "http_filters[5]"), "the router");
+}
+
+#[test]
+fn nothing_goes_in_the_clear_to_endpoints_that_want_mutual_tls() {
+    let translation = translate(&load::snapshot(istio::capture("redirect")));
+    let request = Request::get("10.96.0.30:9080", REVIEWS, "/reviews");
+    assert_eq!(choose(&translation.objects, &request), Outcome::Answer(403));
+    let told = translation.issues.iter().any(|i| {
+        i.resource.contains("reviews") && i.severity == Severity::Security && i.detail.contains("403")
+    });
+    assert!(told, "an issue says why");
 }
 
 #[test]
@@ -136,7 +149,7 @@ fn the_same_push_again_changes_nothing() {
     let resources = istio::capture("redirect");
     let changes: Vec<_> = resources.iter().map(load::change).collect();
     let snapshot = load::snapshot(resources);
-    let mut translator = Translator::default();
+    let mut translator = Translator::new(OnUnsupported::Serve);
     assert!(translator.apply(&snapshot, &changes).puts.len() > 20);
     assert_eq!(translator.apply(&snapshot, &changes), Delta::default());
 }
@@ -148,7 +161,7 @@ proptest! {
     fn order_of_arrival_never_matters(order in Just(istio::capture("redirect")).prop_shuffle()) {
         let whole = translated("redirect");
         let mut snapshot = apisix_mesh::xds::Snapshot::default();
-        let mut translator = Translator::default();
+        let mut translator = Translator::new(OnUnsupported::Serve);
         let mut objects = std::collections::BTreeMap::new();
         for (kind, resource) in order {
             let change = load::change(&(kind, resource.clone()));

@@ -4,6 +4,11 @@
 
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 
+use super::{
+    check::{Checked, Within, demand, each, network, no_secret, not_empty},
+    pcre,
+};
+
 /// One condition, or several with AND or OR between them.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
@@ -126,6 +131,49 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// What `lua-resty-expr` and the data plane demand.
+    pub(super) fn check(&self) -> Checked {
+        match self {
+            Self::Test { variable, operator, operand, .. } => {
+                demand(!variable.is_empty(), variable, "must name a variable")?;
+                operator.check(operand).key(variable)
+            }
+            Self::All(group) | Self::Any(group) | Self::NotAll(group) => {
+                demand(group.len() >= 2, group.len(), "must be two conditions or more: take one alone")?;
+                each(group, Self::check)
+            }
+        }
+    }
+
+    /// In a plugin's configuration, texts may not name secrets either.
+    pub(super) fn check_in_plugin(&self) -> Checked {
+        self.check()?;
+        match self {
+            Self::Test { operand: Operand::Text(text), .. } => no_secret(text),
+            Self::Test { operand: Operand::List(texts), .. } => each(texts, |text| no_secret(text)),
+            Self::Test { .. } => Ok(()),
+            Self::All(group) | Self::Any(group) | Self::NotAll(group) => each(group, Self::check_in_plugin),
+        }
+    }
+}
+
+impl Operator {
+    fn check(self, operand: &Operand) -> Checked {
+        match (self, operand) {
+            (Self::Equal, Operand::Null | Operand::Text(_) | Operand::Number(_)) => Ok(()),
+            (Self::Matches | Self::MatchesIgnoringCase, Operand::Text(text)) => pcre::pattern(text),
+            (Self::In, Operand::List(_)) => Ok(()),
+            (Self::IpMatch, Operand::List(networks)) => {
+                not_empty(networks)?;
+                each(networks, |text| network(text))
+            }
+            (Self::AtLeast | Self::Below, Operand::Number(_)) => Ok(()),
+            _ => demand(false, operand, "is not what this operator compares with"),
+        }
+    }
+}
+
 impl std::ops::Not for Condition {
     type Output = Self;
 
@@ -210,5 +258,39 @@ mod tests {
     #[test]
     fn special_characters_are_escaped() {
         assert_eq!(escape("/a.b(c)*"), r"/a\.b\(c\)\*");
+    }
+
+    #[test]
+    fn what_lua_resty_expr_would_refuse_is_found() {
+        let list = |texts: &[&str]| texts.iter().map(|&t| t.to_owned()).collect::<Vec<_>>();
+        for good in [
+            Condition::absent("http_a"),
+            Condition::is_in("host", list(&["a"])),
+            Condition::is_within("remote_addr", list(&["10.0.0.0/8"])),
+            Condition::test("arg_a", Operator::AtLeast, Operand::Number(1)),
+        ] {
+            assert_eq!(good.check_in_plugin(), Ok(()));
+        }
+        for bad in [
+            Condition::equals("", "a"),
+            Condition::matches("uri", "("),
+            Condition::test("uri", Operator::Matches, Operand::Null),
+            Condition::test("uri", Operator::Below, Operand::Text("1".to_owned())),
+            Condition::test("uri", Operator::In, Operand::Null),
+            Condition::is_within("remote_addr", list(&["::/129"])),
+            Condition::is_within("remote_addr", list(&[])),
+            Condition::All(vec![Condition::equals("a", "b")]),
+            Condition::Any(vec![]),
+            !Condition::All(vec![Condition::absent("a"), Condition::matches("b", "[")]),
+        ] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_plugins_read_secrets() {
+        let secret = Condition::is_in("host", vec!["a".to_owned(), "$secret://a".to_owned()]);
+        assert_eq!(secret.check(), Ok(()));
+        assert!(Condition::Any(vec![secret.clone(), secret]).check_in_plugin().is_err());
     }
 }

@@ -2,6 +2,14 @@
 
 use serde::Serialize;
 
+use super::{
+    METHODS,
+    check::{
+        Checked, STATUSES, Within, above_zero, demand, each, host, if_there, line, one_or_more, port,
+        statuses, token, unique,
+    },
+};
+
 /// What tells whether a node is healthy. With no healthy node, all are used.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Checks {
@@ -140,4 +148,72 @@ pub enum CheckType {
     Https,
     /// A connection.
     Tcp,
+}
+
+impl Checks {
+    pub(super) fn check(&self) -> Checked {
+        self.active.check().within("active")?;
+        if_there(&self.passive, Passive::check).within("passive")
+    }
+}
+
+impl Active {
+    /// Probes are written out as they stand, line by line.
+    fn check(&self) -> Checked {
+        if_there(&self.timeout, |n| above_zero(*n)).within("timeout")?;
+        if_there(&self.concurrency, |n| one_or_more(*n)).within("concurrency")?;
+        if_there(&self.host, |text| host(text)).within("host")?;
+        if_there(&self.port, |n| port(*n)).within("port")?;
+        let rule = "must be a method that APISIX knows";
+        if_there(&self.http_method, |m| demand(METHODS.contains(&m.as_str()), m, rule))
+            .within("http_method")?;
+        if_there(&self.http_path, |path| {
+            line(path)?;
+            demand(path.starts_with('/') && !path.contains(' '), path, "must begin with / and have no spaces")
+        })
+        .within("http_path")?;
+        each(&self.req_headers, |text| {
+            line(text)?;
+            let name = text.split_once(':').map_or("", |(name, _)| name);
+            demand(token(name).is_ok(), text, "must be Name: value")
+        })
+        .and_then(|()| unique(&self.req_headers))
+        .within("req_headers")?;
+        if_there(&self.healthy, |healthy| {
+            if_there(&healthy.interval, |n| one_or_more(*n)).within("interval")?;
+            counter(&healthy.successes, 1).within("successes")?;
+            statuses(&healthy.http_statuses, STATUSES).within("http_statuses")
+        })
+        .within("healthy")?;
+        if_there(&self.unhealthy, |unhealthy| {
+            if_there(&unhealthy.interval, |n| one_or_more(*n)).within("interval")?;
+            counter(&unhealthy.http_failures, 1).within("http_failures")?;
+            counter(&unhealthy.tcp_failures, 1).within("tcp_failures")?;
+            counter(&unhealthy.timeouts, 1).within("timeouts")?;
+            statuses(&unhealthy.http_statuses, STATUSES).within("http_statuses")
+        })
+        .within("unhealthy")
+    }
+}
+
+impl Passive {
+    fn check(&self) -> Checked {
+        if_there(&self.healthy, |healthy| {
+            counter(&healthy.successes, 0).within("successes")?;
+            statuses(&healthy.http_statuses, STATUSES).within("http_statuses")
+        })
+        .within("healthy")?;
+        if_there(&self.unhealthy, |unhealthy| {
+            counter(&unhealthy.http_failures, 0).within("http_failures")?;
+            counter(&unhealthy.tcp_failures, 0).within("tcp_failures")?;
+            counter(&unhealthy.timeouts, 0).within("timeouts")?;
+            statuses(&unhealthy.http_statuses, STATUSES).within("http_statuses")
+        })
+        .within("unhealthy")
+    }
+}
+
+fn counter(counter: &Option<u32>, least: u32) -> Checked {
+    let rule = if least == 0 { "must be from 0 to 254" } else { "must be from 1 to 254" };
+    if_there(counter, |n| demand((least..=254).contains(n), n, rule))
 }

@@ -21,9 +21,15 @@ mod request_id;
 mod response_rewrite;
 mod traffic_split;
 
+#[cfg(test)]
+mod tests;
+
 use serde::Serialize;
 
-use super::Condition;
+use super::{
+    Condition,
+    check::{Checked, Within, each, if_there, not_empty},
+};
 
 pub use api_breaker::{ApiBreaker, Healthy as BreakerHealthy, Unhealthy as BreakerUnhealthy};
 pub use client_control::ClientControl;
@@ -114,6 +120,29 @@ impl Plugins {
         *self == Self::default()
     }
 
+    /// The first rule that a plugin breaks.
+    pub(super) fn check(&self) -> Checked {
+        if_there(&self.api_breaker, ApiBreaker::check).within("api-breaker")?;
+        if_there(&self.client_control, ClientControl::check).within("client-control")?;
+        if_there(&self.cors, Cors::check).within("cors")?;
+        if_there(&self.csrf, Csrf::check).within("csrf")?;
+        if_there(&self.fault_injection, FaultInjection::check).within("fault-injection")?;
+        if_there(&self.forward_auth, ForwardAuth::check).within("forward-auth")?;
+        if_there(&self.grpc_web, GrpcWeb::check).within("grpc-web")?;
+        if_there(&self.gzip, Gzip::check).within("gzip")?;
+        if_there(&self.ip_restriction, IpRestriction::check).within("ip-restriction")?;
+        if_there(&self.limit_conn, LimitConn::check).within("limit-conn")?;
+        if_there(&self.limit_count, LimitCount::check).within("limit-count")?;
+        if_there(&self.limit_req, LimitReq::check).within("limit-req")?;
+        if_there(&self.proxy_mirror, ProxyMirror::check).within("proxy-mirror")?;
+        if_there(&self.proxy_rewrite, ProxyRewrite::check).within("proxy-rewrite")?;
+        if_there(&self.real_ip, RealIp::check).within("real-ip")?;
+        if_there(&self.redirect, Redirect::check).within("redirect")?;
+        if_there(&self.request_id, RequestId::check).within("request-id")?;
+        if_there(&self.response_rewrite, ResponseRewrite::check).within("response-rewrite")?;
+        if_there(&self.traffic_split, TrafficSplit::check).within("traffic-split")
+    }
+
     /// Every request is answered with this status.
     pub fn answer(http_status: u32, body: Option<String>) -> Self {
         let abort = Some(Abort::plain(http_status, body));
@@ -127,4 +156,11 @@ impl Plugins {
 pub struct Meta {
     /// The plugin runs for requests that meet all of them.
     pub filter: Vec<Condition>,
+}
+
+fn meta(meta: &Option<Meta>) -> Checked {
+    let filter = |meta: &Meta| {
+        not_empty(&meta.filter).and_then(|()| each(&meta.filter, Condition::check_in_plugin)).within("filter")
+    };
+    if_there(meta, filter).within("_meta")
 }

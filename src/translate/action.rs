@@ -120,8 +120,10 @@ fn one_cluster(
     notes: &mut Notes,
 ) -> Chosen {
     match targets(name) {
-        Target::Published { connect_timeout } => {
-            let effect = Effect { upstream_id: Some(id::upstream(name)), ..Effect::default() };
+        Target::Published { connect_timeout, encrypted, .. } => {
+            // What endpoints expect over TLS does not go to them in the clear.
+            let upstream_id = Some(id::upstream(name));
+            let effect = Effect { upstream_id, unguarded: encrypted, ..Effect::default() };
             Some((effect, connect_timeout))
         }
         Target::OwnPort { port: Some(port), connect_timeout } => {

@@ -1,50 +1,75 @@
-//! A Cluster, with its endpoints, to an upstream.
+//! A Cluster, with its endpoints, to its upstreams.
 //!
-//! In: the cluster and, for EDS, its assignment. Out: one upstream or none, and what routes need to know of it.
-//! Mapping rows 91 to 125. Never here: which routes use it.
+//! In: the cluster, for EDS its assignment, for an aggregate its members, and the variants that routes ask for. Out:
+//! an upstream for each variant or none at all, and what routes need to know of the cluster. Mapping rows 91 to 125.
+//! Never here: which routes use it.
 
-use std::sync::Arc;
+mod aggregate;
+mod discovery;
+mod health;
+mod outlier;
+mod policy;
+mod protocol;
+mod service;
+mod settings;
+mod transport;
+mod variant;
 
-use bytes::Bytes;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
 use prost::Message;
 
 use crate::{
-    apisix::{Balancer, InlineUpstream, MAX_NAME, Node, Timeout, Upstream, cut},
+    apisix::Upstream,
     pb::{
-        envoy::config::{
-            cluster::v3::{
-                Cluster,
-                cluster::{
-                    ClusterDiscoveryType, DiscoveryType, LbPolicy, common_lb_config::LocalityConfigSpecifier,
-                },
-            },
-            endpoint::v3::ClusterLoadAssignment,
-        },
-        google::protobuf::Duration,
+        envoy::config::cluster::v3::Cluster,
+        google::protobuf::{Any, Duration},
         message_name,
         path::Path,
     },
-    xds::{Resource, ResourceType, Snapshot},
+    xds::{Resource, Snapshot},
 };
 
+use self::{discovery::Source, service::Service, settings::Settings};
 use super::{
-    endpoint::{self, Localities},
-    id,
+    Severity,
+    endpoint::Endpoints,
     note::{Note, Notes},
+};
+
+#[allow(unused_imports, reason = "until routes ask for variants")]
+pub(super) use self::variant::HashKey;
+pub(super) use self::{
+    transport::Sockets,
+    variant::{PassHost, Variant},
 };
 
 /// Envoy's default `connect_timeout`.
 const CONNECT_TIMEOUT: f64 = 5.0;
+/// Envoy's default `healthy_panic_threshold`.
+const PANIC_THRESHOLD: f64 = 50.0;
 /// Envoy bounds a request by its route, never by its cluster; APISIX wants a number: a day.
 pub(super) const NO_TIMEOUT: f64 = 86_400.0;
+/// Fields with extensions that are graded by who reads them, and not by their types alone.
+const GRADED_HERE: &[&str] =
+    &["load_balancing_policy", "transport_socket", "transport_socket_matches", "cluster_type"];
 
 /// What routes need to know of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Target {
-    /// Its upstream is there.
+    /// Its upstreams are there.
     Published {
         /// A route's own timeouts replace all of the upstream's.
         connect_timeout: f64,
+        /// A hash key chooses the endpoint.
+        hashes: bool,
+        /// Endpoints have host names, which `auto_host_rewrite` is about.
+        hostnames: bool,
+        /// Endpoints want TLS, and do not get it.
+        encrypted: bool,
     },
     /// It is there, and means where each connection was going; here that is this port of the pod itself.
     OwnPort {
@@ -77,131 +102,141 @@ impl Target {
 #[derive(Debug)]
 pub(super) struct ClusterUnit {
     pub target: Target,
-    pub upstream: Option<Bytes>,
+    /// One for each variant that was asked for, if there is an upstream at all.
+    pub upstreams: BTreeMap<Variant, Upstream>,
     /// The assignment it waits for or uses, if it is an EDS cluster.
     pub assignment: Option<Arc<str>>,
+    /// The clusters that it read besides itself, with their assignments: when one of them comes, changes or goes,
+    /// this cluster is to be translated again.
+    pub depends_on: BTreeSet<Arc<str>>,
     pub notes: Vec<Note>,
     pub assignment_notes: Vec<Note>,
 }
 
 /// Translates the cluster of this resource.
-pub(super) fn translate(resource: &Resource, snapshot: &Snapshot) -> ClusterUnit {
-    let mut notes = Notes::default();
-    let mut assignment_notes = Notes::default();
-    let mut unit = ClusterUnit {
-        target: Target::Unpublished,
-        upstream: None,
-        assignment: None,
-        notes: Vec::new(),
-        assignment_notes: Vec::new(),
-    };
-    match Cluster::decode(resource.bytes.clone()) {
-        Err(error) => notes.traffic(&Path::ROOT, format!("not decodable: {error}")),
+pub(super) fn translate(
+    resource: &Resource,
+    snapshot: &Snapshot,
+    variants: &BTreeSet<Variant>,
+) -> ClusterUnit {
+    let mut run = Run { name: &resource.name, snapshot, variants, notes: Notes::default() };
+    let mut unit = match Cluster::decode(resource.bytes.clone()) {
         Ok(cluster) => {
-            notes.unread("envoy.config.cluster.v3.Cluster", &resource.bytes);
-            unit.assignment = assignment_name(&cluster, &resource.name);
-            let nodes = match &unit.assignment {
-                Some(name) => assigned_nodes(&cluster, name, snapshot, &mut assignment_notes),
-                None => own_nodes(&cluster, &mut notes),
-            };
-            if is_original_dst(&cluster) {
-                unit.target = Target::OwnPort { port: None, connect_timeout: connect_timeout(&cluster) };
-            } else if let Some(nodes) = nodes {
-                let upstream = upstream(&resource.name, &cluster, nodes, &mut notes);
-                unit.target = Target::Published { connect_timeout: connect_timeout(&cluster) };
-                unit.upstream = Some(upstream.to_bytes());
-            }
+            note_unread(&resource.bytes, &mut run.notes);
+            run.unit(&cluster)
         }
-    }
-    unit.notes = notes.into_vec();
-    unit.assignment_notes = assignment_notes.into_vec();
+        Err(error) => {
+            run.notes.traffic(&Path::ROOT, format!("not decodable: {error}"));
+            ClusterUnit::unpublished()
+        }
+    };
+    unit.notes = run.notes.into_vec();
     unit
 }
 
-fn assignment_name(cluster: &Cluster, name: &Arc<str>) -> Option<Arc<str>> {
-    if cluster.cluster_discovery_type != Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)) {
-        return None;
-    }
-    match &cluster.eds_cluster_config {
-        Some(eds) if !eds.service_name.is_empty() => Some(eds.service_name.as_str().into()),
-        _ => Some(name.clone()),
-    }
+/// One cluster on its way.
+struct Run<'a> {
+    name: &'a Arc<str>,
+    snapshot: &'a Snapshot,
+    variants: &'a BTreeSet<Variant>,
+    notes: Notes,
 }
 
-/// `None` until the assignment comes: an upstream without nodes would turn a late answer into 503s.
-fn assigned_nodes(
-    cluster: &Cluster,
-    name: &str,
-    snapshot: &Snapshot,
-    notes: &mut Notes,
-) -> Option<Vec<Node>> {
-    let resource = snapshot.get(ResourceType::ClusterLoadAssignment, name)?;
-    match ClusterLoadAssignment::decode(resource.bytes.clone()) {
-        Ok(assignment) => {
-            notes.unread("envoy.config.endpoint.v3.ClusterLoadAssignment", &resource.bytes);
-            Some(endpoint::nodes(&assignment, localities(cluster), &Path::ROOT, notes))
-        }
-        Err(error) => {
-            notes.traffic(&Path::ROOT, format!("not decodable: {error}"));
-            None
+impl Run<'_> {
+    fn unit(&mut self, cluster: &Cluster) -> ClusterUnit {
+        match Source::of(cluster, self.name, &mut self.notes) {
+            Source::Unsupported => ClusterUnit::unpublished(),
+            Source::OriginalDestination => self.original_destination(cluster),
+            Source::Clusters(clusters) => self.aggregate(cluster, clusters),
+            source => self.ordinary(cluster, source),
         }
     }
-}
 
-fn is_original_dst(cluster: &Cluster) -> bool {
-    cluster.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst as i32))
-}
-
-fn own_nodes(cluster: &Cluster, notes: &mut Notes) -> Option<Vec<Node>> {
-    let path = Path::ROOT.field("type");
-    match &cluster.cluster_discovery_type {
-        Some(ClusterDiscoveryType::ClusterType(custom)) => {
-            let of = custom.typed_config.as_ref().map_or("", |any| message_name(&any.type_url));
-            let detail = format!("{} {of} has no upstream: its routes answer 503", custom.name);
-            notes.traffic(&Path::ROOT.field("cluster_type"), detail);
-            return None;
-        }
-        Some(ClusterDiscoveryType::Type(number)) => match DiscoveryType::try_from(*number) {
-            Ok(DiscoveryType::StrictDns | DiscoveryType::LogicalDns) => {
-                notes.approximated(&path, "a name is resolved to one address at a time");
-            }
-            Ok(DiscoveryType::Static) => {}
-            Ok(DiscoveryType::OriginalDst) => {
-                let detail =
-                    "inbound routes of one port go to that port on 127.0.0.1, other routes answer 503";
-                notes.approximated(&path, detail);
-                return None;
-            }
-            Ok(other) => {
-                let detail = format!("{} has no upstream: its routes answer 503", other.as_str_name());
-                notes.traffic(&path, detail);
-                return None;
-            }
-            Err(_) => {
-                notes.traffic(&path, format!("{number} has no upstream: its routes answer 503"));
-                return None;
-            }
-        },
-        None => {}
+    fn original_destination(&mut self, cluster: &Cluster) -> ClusterUnit {
+        let detail = "inbound routes of one port go to that port on 127.0.0.1, other routes answer 503";
+        self.notes.approximated(&Path::ROOT.field("type"), detail);
+        Sockets::of(cluster).note(0, 0, &mut self.notes);
+        let target = Target::OwnPort { port: None, connect_timeout: connect_timeout(cluster) };
+        ClusterUnit { target, ..ClusterUnit::unpublished() }
     }
-    let path = Path::ROOT.field("load_assignment");
-    let assignment = cluster.load_assignment.as_ref();
-    Some(assignment.map_or_else(Vec::new, |a| endpoint::nodes(a, localities(cluster), &path, notes)))
+
+    fn aggregate(&mut self, cluster: &Cluster, clusters: Vec<String>) -> ClusterUnit {
+        let members = aggregate::gather(self.name, clusters, self.snapshot, &mut self.notes);
+        let (encrypted, all) = members.endpoints.count_encrypted();
+        if encrypted > 0 {
+            let path = Path::ROOT.field("cluster_type");
+            let detail =
+                format!("not supported: TLS, which {encrypted} of {all} endpoints of its members want");
+            self.notes.add(Severity::Security, &path, detail);
+        }
+        let mut unit = match members.first {
+            Some(first) => {
+                let settings = Settings { panic_threshold: panic_threshold(cluster), ..first };
+                self.publish(&settings, &members.endpoints, encrypted > 0)
+            }
+            None => ClusterUnit::unpublished(),
+        };
+        unit.depends_on = members.read;
+        unit
+    }
+
+    fn ordinary(&mut self, cluster: &Cluster, source: Source) -> ClusterUnit {
+        let settings = Settings::of(cluster, self.name, &source, &mut self.notes);
+        let mut assignment_notes = Notes::default();
+        let endpoints =
+            settings.endpoints(cluster, &source, self.snapshot, &mut self.notes, &mut assignment_notes);
+        let (encrypted, all) = endpoints.as_ref().map_or((0, 0), Endpoints::count_encrypted);
+        let encrypted = settings.reading.sockets.note(encrypted, all, &mut self.notes);
+        let mut unit = match endpoints {
+            Some(endpoints) => self.publish(&settings, &endpoints, encrypted),
+            // An upstream without nodes would turn a late answer into 503s.
+            None => ClusterUnit::unpublished(),
+        };
+        if let Source::Assignment(name) = source {
+            unit.assignment = Some(name);
+        }
+        unit.assignment_notes = assignment_notes.into_vec();
+        unit
+    }
+
+    fn publish(&mut self, settings: &Settings, endpoints: &Endpoints, encrypted: bool) -> ClusterUnit {
+        let service = Service::new(self.name, settings, endpoints);
+        let target = Target::Published {
+            connect_timeout: settings.connect_timeout,
+            hashes: settings.hashes,
+            hostnames: service.has_hostnames(),
+            encrypted,
+        };
+        let plain = service.upstream(&Variant::default(), Variant::default(), &mut self.notes);
+        if let Err(violation) = plain.check() {
+            let detail = format!("APISIX would refuse the upstream: {violation}: its routes answer 503");
+            self.notes.traffic(&Path::ROOT, detail);
+            return ClusterUnit::unpublished();
+        }
+        let mut upstreams = BTreeMap::new();
+        for variant in self.variants {
+            let mut upstream = service.upstream(variant, target.settle(variant.clone()), &mut self.notes);
+            if let Err(violation) = upstream.check() {
+                let detail = format!("APISIX would refuse what routes ask of it: {violation}: not given");
+                self.notes.traffic(&Path::ROOT, detail);
+                upstream = Upstream { id: upstream.id, ..plain.clone() };
+            }
+            upstreams.insert(variant.clone(), upstream);
+        }
+        ClusterUnit { target, upstreams, ..ClusterUnit::unpublished() }
+    }
 }
 
-fn upstream(name: &str, cluster: &Cluster, nodes: Vec<Node>, notes: &mut Notes) -> Upstream {
-    let shown = cut(name);
-    let timeout = Timeout { connect: connect_timeout(cluster), send: NO_TIMEOUT, read: NO_TIMEOUT };
-    Upstream {
-        id: id::upstream(name),
-        name: (!shown.is_empty()).then(|| shown.to_owned()),
-        desc: (name.len() > MAX_NAME).then(|| cut(&name[shown.len()..]).to_owned()),
-        spec: InlineUpstream {
-            balancer: balancer(cluster, notes),
-            nodes,
-            timeout: Some(timeout),
-            ..InlineUpstream::default()
-        },
+impl ClusterUnit {
+    fn unpublished() -> Self {
+        Self {
+            target: Target::Unpublished,
+            upstreams: BTreeMap::new(),
+            assignment: None,
+            depends_on: BTreeSet::new(),
+            notes: Vec::new(),
+            assignment_notes: Vec::new(),
+        }
     }
 }
 
@@ -209,50 +244,31 @@ fn connect_timeout(cluster: &Cluster) -> f64 {
     cluster.connect_timeout.as_ref().and_then(seconds).unwrap_or(CONNECT_TIMEOUT)
 }
 
-/// Localities are weighted where the cluster says so. A typed policy says it in its own configuration, which is not
-/// read; a control plane that sends weights with one means them.
-fn localities(cluster: &Cluster) -> Localities {
-    let specifier = cluster.common_lb_config.as_ref().and_then(|c| c.locality_config_specifier.as_ref());
-    let weighted = matches!(specifier, Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)));
-    if weighted || cluster.load_balancing_policy.is_some() { Localities::Weighted } else { Localities::Alike }
+fn panic_threshold(cluster: &Cluster) -> f64 {
+    let threshold = cluster.common_lb_config.as_ref().and_then(|c| c.healthy_panic_threshold);
+    threshold.map_or(PANIC_THRESHOLD, |percent| percent.value)
 }
 
-fn balancer(cluster: &Cluster, notes: &mut Notes) -> Balancer {
-    if let Some(policy) = &cluster.load_balancing_policy {
-        let path = Path::ROOT.field("load_balancing_policy");
-        let known = policy
-            .policies
-            .iter()
-            .find_map(|p| typed_policy(&p.typed_extension_config.as_ref()?.typed_config.as_ref()?.type_url));
-        return balancer_for(known, "no known policy", &path, notes);
-    }
-    let policy = LbPolicy::try_from(cluster.lb_policy).ok();
-    let name = policy.map_or("unknown policy", |p| p.as_str_name());
-    balancer_for(policy, name, &Path::ROOT.field("lb_policy"), notes)
-}
-
-fn typed_policy(type_url: &str) -> Option<LbPolicy> {
-    match message_name(type_url) {
-        "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" => Some(LbPolicy::RoundRobin),
-        "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest" => {
-            Some(LbPolicy::LeastRequest)
+/// Notes what nothing reads, aside from the fields that are graded here.
+fn note_unread(bytes: &[u8], notes: &mut Notes) {
+    let mut all = Notes::default();
+    all.unread("envoy.config.cluster.v3.Cluster", bytes);
+    for note in all.into_vec() {
+        let field = note.path.split(['.', '[']).next().unwrap_or_default();
+        if !GRADED_HERE.contains(&field) {
+            notes.add(note.severity, &Path::ROOT.field(&note.path), note.detail);
         }
-        "envoy.extensions.load_balancing_policies.random.v3.Random" => Some(LbPolicy::Random),
-        _ => None,
     }
 }
 
-fn balancer_for(policy: Option<LbPolicy>, name: &str, path: &Path<'_>, notes: &mut Notes) -> Balancer {
-    match policy {
-        Some(LbPolicy::LeastRequest) => Balancer::LeastConn,
-        Some(LbPolicy::RoundRobin) => Balancer::RoundRobin,
-        Some(LbPolicy::Random) => {
-            notes.approximated(path, "RANDOM is served as round robin");
-            Balancer::RoundRobin
-        }
-        _ => {
-            notes.traffic(path, format!("{name} is served as round robin"));
-            Balancer::RoundRobin
+/// Notes what nothing reads of an extension.
+fn note_unread_in(extension: &Any, path: &Path<'_>, notes: &mut Notes) {
+    let mut all = Notes::default();
+    all.unread(message_name(&extension.type_url), &extension.value);
+    for note in all.into_vec() {
+        match note.path.as_str() {
+            "" => notes.add(note.severity, path, note.detail),
+            inner => notes.add(note.severity, &path.field(inner), note.detail),
         }
     }
 }

@@ -1,24 +1,36 @@
-//! A ClusterLoadAssignment to the nodes of an upstream.
+//! A ClusterLoadAssignment to the endpoints that can be reached, and these to the nodes of an upstream.
 //!
-//! In: the assignment. Out: nodes, each host, port and priority once, with small weights. Mapping rows 119 to 125.
-//! Never here: health checks, and the localities themselves.
+//! In: the assignment, and how its cluster reads it. Out: localities of hosts with weight, health and host name.
+//! Mapping rows 117 to 125. Never here: how endpoints are checked.
 
-use std::{collections::BTreeMap, net::IpAddr};
+mod check;
+mod load;
+
+use std::net::IpAddr;
 
 use crate::{
-    apisix::{MAX_WEIGHT, Node, is_host},
+    apisix::is_host,
     pb::{
-        envoy::config::{
-            core::v3::{HealthStatus, SocketAddress, address, socket_address::PortSpecifier},
-            endpoint::v3::{
-                ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+        envoy::{
+            config::{
+                core::v3::{HealthStatus, SocketAddress, address, socket_address::PortSpecifier},
+                endpoint::v3::{
+                    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
+                    cluster_load_assignment::Policy, lb_endpoint::HostIdentifier,
+                },
             },
+            r#type::v3::{FractionalPercent, fractional_percent::DenominatorType},
         },
         path::Path,
     },
 };
 
-use super::note::Notes;
+use super::{cluster::Sockets, note::Notes};
+
+pub(super) use load::{nodes, small_weights};
+
+/// Envoy's default `overprovisioning_factor`, in percent.
+const OVERPROVISIONING: u32 = 140;
 
 /// Whether the weights of localities count: in Envoy only where the cluster says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,77 +41,204 @@ pub(super) enum Localities {
     Weighted,
 }
 
-/// The nodes of an assignment, sorted.
-pub(super) fn nodes(
+/// How a cluster reads its assignment.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub localities: Localities,
+    pub sockets: Sockets,
+    /// An address is a host name too: of a cluster that resolves them.
+    pub resolved: bool,
+    /// Endpoints are checked.
+    pub checked: bool,
+}
+
+/// The endpoints of a cluster.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Endpoints {
+    pub localities: Vec<Locality>,
+    /// A level takes all its load until fewer than 100/this of it are healthy; in percent.
+    pub overprovisioning: u32,
+    /// Health is counted by weight.
+    pub weighted_health: bool,
+    /// Where all are checked, if not on their own ports.
+    pub check_port: Option<u32>,
+}
+
+/// Endpoints of one place.
+#[derive(Debug, Clone)]
+pub(super) struct Locality {
+    /// 0 comes first.
+    pub priority: u32,
+    /// `None` where localities are alike.
+    pub weight: Option<u32>,
+    pub hosts: Vec<Host>,
+}
+
+/// An endpoint.
+#[derive(Debug, Clone)]
+pub(super) struct Host {
+    pub host: String,
+    pub port: u32,
+    pub weight: u32,
+    pub health: Health,
+    /// Empty if it has none.
+    pub hostname: String,
+    /// It wants more than clear text.
+    pub encrypted: bool,
+}
+
+impl Host {
+    /// Its address has to be resolved.
+    pub fn is_name(&self) -> bool {
+        !self.host.starts_with('[') && self.host.parse::<IpAddr>().is_err()
+    }
+}
+
+/// What the control plane says of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Health {
+    Healthy,
+    /// It takes what healthy ones cannot.
+    Degraded,
+    /// It takes part in a panic only.
+    Unhealthy,
+}
+
+impl Endpoints {
+    /// All hosts.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.localities.iter().flat_map(|l| &l.hosts)
+    }
+
+    /// How many hosts want more than clear text, and how many there are.
+    pub fn count_encrypted(&self) -> (usize, usize) {
+        (self.hosts().filter(|h| h.encrypted).count(), self.hosts().count())
+    }
+
+    /// Puts the levels of another cluster behind its own.
+    pub fn append(&mut self, other: Self) {
+        let next = self.localities.iter().map(|l| l.priority.saturating_add(1)).max().unwrap_or(0);
+        if self.localities.is_empty() {
+            self.overprovisioning = other.overprovisioning;
+            self.weighted_health = other.weighted_health;
+            self.check_port = other.check_port;
+        }
+        self.localities.extend(
+            other.localities.into_iter().map(|l| Locality { priority: l.priority.saturating_add(next), ..l }),
+        );
+    }
+}
+
+/// Reads an assignment.
+pub(super) fn read(
     assignment: &ClusterLoadAssignment,
-    localities: Localities,
+    reading: &Reading,
     path: &Path<'_>,
     notes: &mut Notes,
-) -> Vec<Node> {
-    let mut shares: BTreeMap<(i64, String, u32), f64> = BTreeMap::new();
-    let weighted = localities == Localities::Weighted
-        && assignment.endpoints.iter().any(|l| l.load_balancing_weight.unwrap_or(0) > 0);
+) -> Endpoints {
+    let mut endpoints = Endpoints { overprovisioning: OVERPROVISIONING, ..Endpoints::default() };
+    if let Some(policy) = &assignment.policy {
+        let path = path.field("policy");
+        read_policy(policy, &mut endpoints, &path, notes);
+    }
     for (at, locality) in assignment.endpoints.iter().enumerate() {
         let path = path.item("endpoints", at);
-        let unit = if weighted { share_of_one(locality) } else { 1.0 };
-        for (at, endpoint) in locality.lb_endpoints.iter().enumerate().filter(|(_, e)| takes_traffic(e)) {
-            let path = path.item("lb_endpoints", at);
-            if let Some((host, port)) = host_and_port(endpoint, &path, notes) {
-                let share = shares.entry((-i64::from(locality.priority), host, port)).or_default();
-                *share += unit * f64::from(weight(endpoint));
-            }
+        endpoints.localities.push(read_locality(locality, reading, &path, notes));
+    }
+    if reading.checked {
+        endpoints.check_port = check::port(assignment, path, notes);
+    }
+    note_further_addresses(assignment, path, notes);
+    endpoints
+}
+
+fn read_policy(policy: &Policy, endpoints: &mut Endpoints, path: &Path<'_>, notes: &mut Notes) {
+    // Envoy accepts no factor of 0.
+    endpoints.overprovisioning = policy.overprovisioning_factor.unwrap_or(OVERPROVISIONING).max(1);
+    endpoints.weighted_health = policy.weighted_priority_health;
+    for (at, drop) in policy.drop_overloads.iter().enumerate() {
+        let percent = drop.drop_percentage.as_ref().map_or(0.0, percent);
+        if percent > 0.0 {
+            let detail = format!("{percent}% of requests ({}) are to be refused, none is", drop.category);
+            notes.traffic(&path.item("drop_overloads", at), detail);
         }
     }
-    shares.retain(|_, share| *share > 0.0);
-    let weights = small_weights(&shares.values().copied().collect::<Vec<_>>());
-    let node = |(((priority, host, port), _), weight)| Node { host, port, weight, priority };
-    let mut nodes: Vec<Node> = shares.into_iter().zip(weights).map(node).collect();
-    nodes.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.cmp(b)));
-    nodes
 }
 
-/// What a weight of 1 in this locality is worth: the locality's weight over the sum of its endpoints'.
-fn share_of_one(locality: &LocalityLbEndpoints) -> f64 {
-    let sum: u64 =
-        locality.lb_endpoints.iter().filter(|e| takes_traffic(e)).map(|e| u64::from(weight(e))).sum();
-    f64::from(locality.load_balancing_weight.unwrap_or(0)) / (sum.max(1) as f64)
+fn percent(fraction: &FractionalPercent) -> f64 {
+    let whole = match fraction.denominator() {
+        DenominatorType::Hundred => 100.0,
+        DenominatorType::TenThousand => 10_000.0,
+        DenominatorType::Million => 1_000_000.0,
+    };
+    (f64::from(fraction.numerator) / whole * 100.0).min(100.0)
 }
 
-fn weight(endpoint: &LbEndpoint) -> u32 {
-    endpoint.load_balancing_weight.unwrap_or(1).max(1)
+fn read_locality(
+    locality: &LocalityLbEndpoints,
+    reading: &Reading,
+    path: &Path<'_>,
+    notes: &mut Notes,
+) -> Locality {
+    let mut hosts = Vec::with_capacity(locality.lb_endpoints.len());
+    for (at, endpoint) in locality.lb_endpoints.iter().enumerate() {
+        let path = path.item("lb_endpoints", at);
+        if let Some(host) = read_host(endpoint, locality, reading, &path, notes) {
+            hosts.push(host);
+        }
+    }
+    let weight =
+        (reading.localities == Localities::Weighted).then(|| locality.load_balancing_weight.unwrap_or(0));
+    Locality { priority: locality.priority, weight, hosts }
 }
 
-fn takes_traffic(endpoint: &LbEndpoint) -> bool {
-    !matches!(
-        HealthStatus::try_from(endpoint.health_status),
-        Ok(HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout)
-    )
+fn read_host(
+    lb_endpoint: &LbEndpoint,
+    locality: &LocalityLbEndpoints,
+    reading: &Reading,
+    path: &Path<'_>,
+    notes: &mut Notes,
+) -> Option<Host> {
+    // A name for an endpoint that stands elsewhere is reported as the unread field that it is.
+    let Some(HostIdentifier::Endpoint(endpoint)) = &lb_endpoint.host_identifier else { return None };
+    let path = path.field("endpoint");
+    let (host, port) = host_and_port(endpoint, &path, notes)?;
+    let hostname = if reading.resolved && endpoint.hostname.is_empty() {
+        host.clone()
+    } else {
+        endpoint.hostname.clone()
+    };
+    Some(Host {
+        host,
+        port,
+        weight: lb_endpoint.load_balancing_weight.unwrap_or(1).max(1),
+        health: health(lb_endpoint.health_status),
+        hostname,
+        encrypted: reading.sockets.encrypt(lb_endpoint.metadata.as_ref(), locality.metadata.as_ref()),
+    })
 }
 
-fn host_and_port(endpoint: &LbEndpoint, path: &Path<'_>, notes: &mut Notes) -> Option<(String, u32)> {
-    let address = match &endpoint.host_identifier {
-        Some(HostIdentifier::Endpoint(endpoint)) => endpoint.address.as_ref()?.address.as_ref(),
+fn health(status: i32) -> Health {
+    match HealthStatus::try_from(status) {
+        Ok(HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout) => Health::Unhealthy,
+        Ok(HealthStatus::Degraded) => Health::Degraded,
+        Ok(HealthStatus::Unknown | HealthStatus::Healthy) | Err(_) => Health::Healthy,
+    }
+}
+
+fn host_and_port(endpoint: &Endpoint, path: &Path<'_>, notes: &mut Notes) -> Option<(String, u32)> {
+    let path = path.field("address");
+    let problem = match endpoint.address.as_ref()?.address.as_ref() {
+        Some(address::Address::SocketAddress(socket)) => match node_address(socket) {
+            Ok(found) => return Some(found),
+            Err(problem) => problem,
+        },
+        Some(address::Address::Pipe(pipe)) => format!("{:?} is no IP address", pipe.path),
+        // An internal address is reported as the unread field that it is.
         None => return None,
     };
-    match address {
-        Some(address::Address::SocketAddress(socket)) => match node_address(socket) {
-            Ok(found) => Some(found),
-            Err(problem) => {
-                notes.traffic(
-                    &path.field("endpoint").field("address"),
-                    format!("{problem}: endpoint left out"),
-                );
-                None
-            }
-        },
-        Some(address::Address::Pipe(pipe)) => {
-            let detail = format!("{:?} is no IP address: endpoint left out", pipe.path);
-            notes.traffic(&path.field("endpoint").field("address"), detail);
-            None
-        }
-        // An internal address is reported as the unread field that it is.
-        None => None,
-    }
+    notes.traffic(&path, format!("{problem}: endpoint left out"));
+    None
 }
 
 fn node_address(socket: &SocketAddress) -> Result<(String, u32), String> {
@@ -118,46 +257,16 @@ fn node_address(socket: &SocketAddress) -> Result<(String, u32), String> {
     }
 }
 
-/// Whole numbers with the proportions of `shares`, as small as they can be and never above [`MAX_WEIGHT`].
-pub(super) fn small_weights(shares: &[f64]) -> Vec<u32> {
-    let largest = shares.iter().copied().fold(0.0, f64::max);
-    if largest <= 0.0 {
-        return vec![0; shares.len()];
-    }
-    // Exact where a small denominator makes all shares whole; the proportions within a thousandth elsewhere.
-    let smallest = shares.iter().copied().filter(|s| *s > 0.0).fold(f64::MAX, f64::min);
-    let whole = (1..=60)
-        .map(|n| f64::from(n) / smallest)
-        .find(|scale| largest * scale <= f64::from(MAX_WEIGHT) && shares.iter().all(|s| is_whole(s * scale)));
-    let scale = whole.unwrap_or(f64::from(MAX_WEIGHT) / largest);
-    let weights: Vec<u32> = shares
-        .iter()
-        .map(|s| if *s > 0.0 { ((s * scale).round() as u32).clamp(1, MAX_WEIGHT) } else { 0 })
-        .collect();
-    let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    weights.into_iter().map(|w| w / divisor).collect()
-}
-
-fn is_whole(n: f64) -> bool {
-    (n - n.round()).abs() < 1e-6
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights_are_small_and_keep_their_proportions() {
-        assert_eq!(small_weights(&[90.0, 10.0]), [9, 1]);
-        assert_eq!(small_weights(&[100.0, 100.0]), [1, 1]);
-        assert_eq!(small_weights(&[2.0 / 3.0, 1.0]), [2, 3]);
-        assert_eq!(small_weights(&[4_000_000_000.0, 1.0]), [1000, 1]);
-        assert_eq!(small_weights(&[37.0, 63.0]), [37, 63]);
-        assert_eq!(small_weights(&[]), Vec::<u32>::new());
-        assert_eq!(small_weights(&[0.0, 5.0]), [0, 1]);
+/// Once for all endpoints: where pods have two addresses, each endpoint has a further one.
+fn note_further_addresses(assignment: &ClusterLoadAssignment, path: &Path<'_>, notes: &mut Notes) {
+    let has_more = |endpoint: &LbEndpoint| match &endpoint.host_identifier {
+        Some(HostIdentifier::Endpoint(endpoint)) => !endpoint.additional_addresses.is_empty(),
+        None => false,
+    };
+    if assignment.endpoints.iter().flat_map(|l| &l.lb_endpoints).any(has_more) {
+        let path = path.field("endpoints");
+        let path = path.field("lb_endpoints");
+        let path = path.field("endpoint");
+        notes.approximated(&path.field("additional_addresses"), "only the first address is tried");
     }
 }

@@ -9,6 +9,7 @@ const TABLE: &[(&str, Option<Severity>)] = &[
     ("envoy.extensions.filters.http.router.", None),
     ("envoy.extensions.transport_sockets.raw_buffer.", None),
     ("envoy.extensions.load_balancing_policies.", None),
+    ("envoy.extensions.filters.http.upstream_codec.", None),
     ("envoy.extensions.filters.listener.original_dst.", None),
     ("envoy.extensions.filters.listener.tls_inspector.", Some(Severity::Ignored)),
     ("envoy.extensions.filters.listener.http_inspector.", Some(Severity::Ignored)),

@@ -2,9 +2,30 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::cluster::{PassHost, Variant};
+
 /// The id of the upstream of a cluster.
 pub(super) fn upstream(cluster: &str) -> String {
-    Id::new("upstream").name(cluster).finish()
+    variant(cluster, &Variant::default())
+}
+
+/// The id of the upstream of a cluster for routes that ask for this.
+pub(super) fn variant(cluster: &str, variant: &Variant) -> String {
+    let id = Id::new("upstream").name(cluster);
+    if *variant == Variant::default() {
+        return id.finish();
+    }
+    let id = id.name(&variant.retries.to_string()).name(&format!("{:?}", variant.retry_timeout));
+    let id = match &variant.hash {
+        Some(hash) => id.name(&format!("{:?}", hash.on)).name(&hash.key),
+        None => id.name(""),
+    };
+    match &variant.host {
+        PassHost::Pass => id.name("pass"),
+        PassHost::Node => id.name("node"),
+        PassHost::Rewrite(host) => id.name("rewrite").name(host),
+    }
+    .finish()
 }
 
 /// An id in the making, from the outermost name to the innermost.

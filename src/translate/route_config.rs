@@ -23,7 +23,6 @@ use crate::{
 use super::{
     Delta,
     action::Targets,
-    cluster::Target,
     filter::Overrides,
     id::Id,
     manager::Manager,
@@ -189,15 +188,8 @@ fn input_hash(context: u64, bytes: &[u8], clusters: &BTreeSet<Arc<str>>, targets
     hash.update(&context.to_le_bytes());
     hash.update(bytes);
     for cluster in clusters {
-        let (state, connect) = match targets(cluster) {
-            Target::Published { connect_timeout } => (0u8, connect_timeout),
-            Target::Unpublished => (1, 0.0),
-            Target::Unknown => (2, 0.0),
-            // The port follows from the scope, which is in `context`.
-            Target::OwnPort { connect_timeout, .. } => (3, connect_timeout),
-        };
-        hash.update(&[state]);
-        hash.update(&connect.to_le_bytes());
+        let target = targets(cluster);
+        hash.update(format!("{target:?}").as_bytes());
     }
     hash.digest().max(1)
 }

@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     Delta, Issue, Severity,
-    cluster::{self, Target},
+    cluster::{self, Target, Variant},
     config::ConfigKey,
     id,
     listener::{self, InlineConfig, ListenerUnit},
@@ -39,6 +39,8 @@ pub struct Translator {
     clusters: HashMap<Arc<str>, ClusterState>,
     /// The EDS clusters that use an assignment.
     assignment_users: Index<Arc<str>, Arc<str>>,
+    /// The clusters whose endpoints are those of other clusters.
+    aggregates: Index<Arc<str>, Arc<str>>,
     /// The route configurations that name a cluster.
     cluster_users: Index<Arc<str>, ConfigKey>,
     listeners: HashMap<Arc<str>, ListenerUnit>,
@@ -62,6 +64,7 @@ struct ClusterState {
     target: Target,
     output: Option<u64>,
     assignment: Option<Arc<str>>,
+    depends_on: BTreeSet<Arc<str>>,
     notes: Vec<Note>,
     assignment_notes: Vec<Note>,
 }
@@ -166,9 +169,9 @@ impl Translator {
         format!("{}{consequence}", note.detail)
     }
 
-    /// The clusters that changed, and those whose assignment did.
+    /// The clusters that changed, those whose assignment did, and those that are made of them.
     fn touched_clusters(&self, changes: &[Change]) -> BTreeSet<Arc<str>> {
-        let mut touched = BTreeSet::new();
+        let mut touched: BTreeSet<Arc<str>> = BTreeSet::new();
         for change in changes {
             match change.kind {
                 ResourceType::Cluster => {
@@ -180,6 +183,9 @@ impl Translator {
                 ResourceType::Listener | ResourceType::RouteConfiguration => {}
             }
         }
+        // An aggregate names everything it read, also through other aggregates: one step is enough.
+        let aggregates: Vec<_> = touched.iter().flat_map(|name| self.aggregates.get(name)).cloned().collect();
+        touched.extend(aggregates);
         touched
     }
 
@@ -194,6 +200,9 @@ impl Translator {
         if let Some(assignment) = before.as_ref().and_then(|b| b.assignment.as_ref()) {
             self.assignment_users.remove(assignment, name);
         }
+        for member in before.iter().flat_map(|b| &b.depends_on) {
+            self.aggregates.remove(member, name);
+        }
         let target_before = before.as_ref().map_or(Target::Unknown, |b| b.target);
         let output_before = before.and_then(|b| b.output);
         let key = || Key::new(Directory::Upstreams, &id::upstream(name));
@@ -201,19 +210,24 @@ impl Translator {
         let mut target = Target::Unknown;
         let mut output = None;
         if let Some(resource) = snapshot.get(ResourceType::Cluster, name) {
-            let unit = cluster::translate(resource, snapshot);
+            let mut unit = cluster::translate(resource, snapshot, &[Variant::default()].into());
+            let upstream = unit.upstreams.remove(&Variant::default()).map(|u| u.to_bytes());
             if let Some(assignment) = &unit.assignment {
                 self.assignment_users.add(assignment.clone(), name.clone());
             }
+            for member in &unit.depends_on {
+                self.aggregates.add(member.clone(), name.clone());
+            }
             target = unit.target;
-            output = unit.upstream.as_ref().map(|bytes| xxh3_64(bytes));
-            if let Some(bytes) = unit.upstream.filter(|_| output != output_before) {
+            output = upstream.as_ref().map(|bytes| xxh3_64(bytes));
+            if let Some(bytes) = upstream.filter(|_| output != output_before) {
                 delta.puts.push((key(), bytes));
             }
             let state = ClusterState {
                 target,
                 output,
                 assignment: unit.assignment,
+                depends_on: unit.depends_on,
                 notes: unit.notes,
                 assignment_notes: unit.assignment_notes,
             };

@@ -24,6 +24,9 @@ use super::{
     scope::Scope,
 };
 
+const UNAVAILABLE: u32 = 503;
+const FORBIDDEN: u32 = 403;
+
 /// What surrounds a virtual host.
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
@@ -63,7 +66,7 @@ pub(super) fn translate(
     let entries = entries(host, around, targets, notes);
     for group in &domain::groups(&host.domains, around.ignore_port, notes) {
         let id = id.clone().name(&group.label);
-        Group { host, around, group, id }.add_routes(&entries, &mut result);
+        Group { host, around, group, id }.add_routes(&entries, &mut result, notes);
     }
     result
 }
@@ -126,17 +129,25 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn add_routes(&self, entries: &[Entry], result: &mut HostRoutes) {
+    fn add_routes(&self, entries: &[Entry], result: &mut HostRoutes, notes: &mut Notes) {
         let paths = entries.iter().map(|e| &e.matched.path);
         let hostless = self.group.hosts.is_empty();
         let layouts: Vec<Layout> =
             if hostless && self.around.hostless_order { order::flat(paths) } else { order::keep(paths) };
+        // What a route that is left out would have caught may have been kept from the routes behind it.
+        let mut left_out = false;
         for (at, (entry, layout)) in entries.iter().zip(layouts).enumerate() {
             result.flat |= layout.flat;
-            result.routes.push(self.route(entry, layout, (entries.len() - at) as i64));
+            let mut route = self.route(entry, layout, (entries.len() - at) as i64);
+            if left_out && self.around.fail_closed {
+                answer_with(&mut route, FORBIDDEN);
+            }
+            let accepted = accepted(route, &Path::ROOT.item("routes", entry.position), notes);
+            left_out |= accepted.is_none();
+            result.routes.extend(accepted);
         }
         if !entries.last().is_some_and(Entry::is_everything) {
-            result.routes.push(self.not_found());
+            result.routes.extend(accepted(self.not_found(), &Path::ROOT, notes));
         }
     }
 
@@ -178,6 +189,32 @@ impl Group<'_> {
             ..Route::default()
         }
     }
+}
+
+/// The route as APISIX accepts it: with an answer in place of an effect that it would refuse, and not at all when it
+/// would refuse the rest.
+fn accepted(mut route: Route, path: &Path<'_>, notes: &mut Notes) -> Option<Route> {
+    let Err(violation) = route.check() else { return Some(route) };
+    answer_with(&mut route, UNAVAILABLE);
+    match route.check() {
+        Ok(()) => {
+            notes.traffic(path, format!("APISIX would refuse it: {violation}: answered with 503"));
+            Some(route)
+        }
+        Err(violation) => {
+            let detail = format!("APISIX would refuse it: {violation}: left out");
+            notes.add(Severity::Security, path, detail);
+            None
+        }
+    }
+}
+
+fn answer_with(route: &mut Route, status: u32) {
+    route.timeout = None;
+    route.upstream_id = None;
+    route.upstream = None;
+    route.plugins = Plugins::answer(status, None);
+    route.enable_websocket = false;
 }
 
 /// Whether the encoded virtual host has a domain `prefix.*`.

@@ -9,5 +9,6 @@ pub mod exchange;
 pub mod istio;
 pub mod load;
 pub mod mesh;
+pub mod mutate;
 pub mod schema;
 pub mod world;

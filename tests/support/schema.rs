@@ -1,4 +1,6 @@
-//! What APISIX's schemas and data plane demand of the objects, checked by hand.
+//! What the types of `apisix` cannot show of their own JSON: that APISIX knows each field by this name, that each
+//! object stands under its own id, and that each upstream it names is there. All other rules are `Route::check`'s and
+//! `Upstream::check`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,191 +8,141 @@ use apisix_mesh::apisix::{Directory, Key};
 use bytes::Bytes;
 use serde_json::Value;
 
-/// Fails with the key and the rule that an object breaks; an upstream that is named must be there.
+const UPSTREAM: &str = "type hash_on key nodes timeout retries retry_timeout scheme pass_host upstream_host checks \
+                        keepalive_pool";
+
+/// Each place and the fields that APISIX knows there; `*` for any.
+const KNOWN: &[(&str, &str)] = &[
+    ("upstreams", "id name desc"),
+    ("upstreams", UPSTREAM),
+    (".nodes", "host port weight priority"),
+    (".timeout", "connect send read"),
+    (".keepalive_pool", "size idle_timeout requests"),
+    (".checks", "active passive"),
+    (
+        ".checks.active",
+        "type timeout concurrency host port http_method http_path http_req_body https_verify_certificate \
+         req_headers healthy unhealthy",
+    ),
+    (".active.healthy", "interval http_statuses successes"),
+    (".active.unhealthy", "interval http_statuses http_failures tcp_failures timeouts"),
+    (".checks.passive", "type healthy unhealthy"),
+    (".passive.healthy", "http_statuses successes"),
+    (".passive.unhealthy", "http_statuses http_failures tcp_failures timeouts"),
+    ("routes", "id name uris hosts priority vars timeout upstream upstream_id plugins enable_websocket"),
+    (".upstream", UPSTREAM),
+    (
+        ".plugins",
+        "api-breaker client-control cors csrf fault-injection forward-auth grpc-web gzip ip-restriction limit-conn \
+         limit-count limit-req proxy-mirror proxy-rewrite real-ip redirect request-id response-rewrite traffic-split",
+    ),
+    ("._meta", "filter"),
+    (".api-breaker", "break_response_code break_response_body max_breaker_sec unhealthy healthy _meta"),
+    (".api-breaker.unhealthy", "http_statuses failures"),
+    (".api-breaker.healthy", "http_statuses successes"),
+    (".client-control", "max_body_size _meta"),
+    (
+        ".cors",
+        "allow_origins allow_origins_by_regex allow_methods allow_headers expose_headers max_age allow_credential \
+         _meta",
+    ),
+    (".csrf", "key expires name _meta"),
+    (".fault-injection", "abort delay _meta"),
+    (".abort", "http_status body headers percentage vars"),
+    (".abort.headers", "*"),
+    (".delay", "duration percentage vars"),
+    (
+        ".forward-auth",
+        "uri request_method request_headers extra_headers upstream_headers client_headers timeout status_on_error \
+         allow_degradation ssl_verify _meta",
+    ),
+    (".extra_headers", "*"),
+    (".grpc-web", "cors_allow_headers _meta"),
+    (".gzip", "types min_length comp_level vary _meta"),
+    (".ip-restriction", "whitelist blacklist message response_code _meta"),
+    (
+        ".limit-conn",
+        "conn burst default_conn_delay key key_type rejected_code rejected_msg allow_degradation _meta",
+    ),
+    (
+        ".limit-count",
+        "count time_window key key_type rejected_code rejected_msg policy group allow_degradation \
+         show_limit_quota_header _meta",
+    ),
+    (".limit-req", "rate burst key key_type nodelay rejected_code rejected_msg allow_degradation _meta"),
+    (".proxy-mirror", "host path path_concat_mode sample_ratio _meta"),
+    (".proxy-rewrite", "uri regex_uri host method headers _meta"),
+    (".headers", "add set remove"),
+    (".headers.add", "*"),
+    (".headers.set", "*"),
+    (".real-ip", "source trusted_addresses recursive _meta"),
+    (".redirect", "uri regex_uri ret_code append_query_string encode_uri _meta"),
+    (".request-id", "header_name include_in_response algorithm _meta"),
+    (".response-rewrite", "headers _meta"),
+    (".traffic-split", "rules _meta"),
+    (".rules", "weighted_upstreams"),
+    (".weighted_upstreams", "upstream_id upstream weight"),
+];
+
+/// Fails with the key and the rule that an object breaks.
 pub fn check(objects: &BTreeMap<Key, Bytes>) {
-    let upstreams: BTreeSet<&str> =
-        objects.keys().filter(|k| k.directory() == Directory::Upstreams).map(Key::id).collect();
     for (key, bytes) in objects {
-        let value: Value = serde_json::from_slice(bytes).expect("JSON");
-        let problem = match key.directory() {
-            Directory::Upstreams => upstream(&value),
-            Directory::Routes => route(&value, &upstreams),
-        };
-        let problem = problem.and_then(|()| common(key, &value));
-        if let Err(problem) = problem {
-            panic!("{key}: {problem}: {value:#}");
+        for id in names(key, bytes) {
+            let upstream = Key::new(Directory::Upstreams, &id);
+            assert!(objects.contains_key(&upstream), "{key}: there is no {upstream}");
         }
     }
 }
 
-type Checked = Result<(), String>;
-
-fn demand(holds: bool, rule: &str) -> Checked {
-    if holds { Ok(()) } else { Err(rule.to_owned()) }
+/// Checks one object alone; gives the upstreams that it names.
+pub fn names(key: &Key, bytes: &[u8]) -> BTreeSet<String> {
+    let value: Value = serde_json::from_slice(bytes).expect("JSON");
+    assert_eq!(value["id"], key.id(), "{key}: the id is the key's tail");
+    let mut walk = Walk { place: key.directory().name().to_owned(), upstreams: BTreeSet::new() };
+    if let Err(name) = walk.value(&value) {
+        panic!("{key}: {}: unknown field {name}: {value:#}", walk.place);
+    }
+    walk.upstreams
 }
 
-fn only(value: &Value, known: &[&str]) -> Checked {
-    let unknown: Vec<_> =
-        value.as_object().unwrap().keys().filter(|k| !known.contains(&k.as_str())).collect();
-    demand(unknown.is_empty(), &format!("unknown fields {unknown:?}"))
+struct Walk {
+    /// The names of the fields on the way, without list indexes.
+    place: String,
+    upstreams: BTreeSet<String>,
 }
 
-fn common(key: &Key, value: &Value) -> Checked {
-    let id = value["id"].as_str().unwrap_or_default();
-    demand(id == key.id(), "id is the key's tail")?;
-    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    demand((1..=64).contains(&id.len()) && id.bytes().all(legal), "id pattern")?;
-    for field in ["name", "desc"] {
-        if let Some(text) = value.get(field) {
-            demand((1..=256).contains(&text.as_str().unwrap().len()), "name and desc are 1 to 256 long")?;
+impl Walk {
+    fn value(&mut self, value: &Value) -> Result<(), String> {
+        match value {
+            Value::Array(items) => items.iter().try_for_each(|item| self.value(item)),
+            Value::Object(fields) => fields.iter().try_for_each(|(name, value)| self.field(name, value)),
+            _ => Ok(()),
         }
     }
-    match value.get("timeout") {
-        Some(timeout) => {
-            only(timeout, &["connect", "send", "read"])?;
-            let above_zero = |f: &str| timeout[f].as_f64().is_some_and(|n| n > 0.0);
-            demand(["connect", "send", "read"].iter().all(|f| above_zero(f)), "three timeouts above 0")
+
+    fn field(&mut self, name: &str, value: &Value) -> Result<(), String> {
+        match self.knows(name) {
+            Some("*") => return Ok(()),
+            Some(_) => {}
+            None => return Err(name.to_owned()),
         }
-        None => Ok(()),
-    }
-}
-
-fn host(text: &str) -> bool {
-    let rest = text.strip_prefix('*').unwrap_or(text);
-    text == "*"
-        || (!rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b)))
-}
-
-fn upstream(value: &Value) -> Checked {
-    only(value, UPSTREAM)?;
-    demand(matches!(value["type"].as_str(), Some("roundrobin" | "least_conn" | "chash")), "type")?;
-    demand(value["retries"].is_u64(), "retries are there")?;
-    let mut seen = BTreeSet::new();
-    for node in value["nodes"].as_array().ok_or("nodes is a list")? {
-        only(node, &["host", "port", "weight", "priority"])?;
-        demand(node["host"].as_str().is_some_and(host), "node host")?;
-        demand(node["port"].as_u64().is_some_and(|p| (1..=65535).contains(&p)), "node port")?;
-        demand(node["weight"].as_u64().is_some_and(|w| (1..=1000).contains(&w)), "node weight")?;
-        demand(node.get("priority").is_none_or(Value::is_i64), "node priority")?;
-        let place = format!("{} {} {:?}", node["host"], node["port"], node.get("priority"));
-        demand(seen.insert(place), "a node stands once in its priority")?;
-    }
-    Ok(())
-}
-
-const UPSTREAM: &[&str] = &[
-    "id",
-    "name",
-    "desc",
-    "type",
-    "hash_on",
-    "key",
-    "nodes",
-    "timeout",
-    "retries",
-    "retry_timeout",
-    "scheme",
-    "pass_host",
-    "upstream_host",
-    "checks",
-    "keepalive_pool",
-];
-
-const ROUTE: &[&str] = &[
-    "id",
-    "name",
-    "uris",
-    "hosts",
-    "priority",
-    "vars",
-    "timeout",
-    "upstream",
-    "upstream_id",
-    "plugins",
-    "enable_websocket",
-];
-
-fn route(value: &Value, upstreams: &BTreeSet<&str>) -> Checked {
-    only(value, ROUTE)?;
-    let texts = |field: &str| -> Vec<&str> {
-        value.get(field).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
-    };
-    let uris = texts("uris");
-    demand(!uris.is_empty() && uris.iter().all(|u| u.starts_with('/') && u.len() <= 4096), "uris")?;
-    demand(uris.iter().collect::<BTreeSet<_>>().len() == uris.len(), "uris are unique")?;
-    let hosts = texts("hosts");
-    demand(value.get("hosts").is_none() || !hosts.is_empty(), "no empty hosts")?;
-    demand(hosts.iter().all(|h| host(h) && !h.bytes().any(|b| b.is_ascii_uppercase())), "hosts")?;
-    demand(hosts.iter().collect::<BTreeSet<_>>().len() == hosts.len(), "hosts are unique")?;
-    demand(value["priority"].is_i64(), "priority")?;
-    let sources = ["upstream_id", "upstream", "plugins"];
-    demand(sources.iter().any(|f| value.get(f).is_some()), "upstream or plugin")?;
-    if let Some(inline) = value.get("upstream") {
-        demand(value.get("upstream_id").is_none(), "upstream or upstream_id")?;
-        upstream(inline)?;
-    }
-    if let Some(id) = value.get("upstream_id") {
-        demand(upstreams.contains(id.as_str().unwrap()), "upstream_id dangles")?;
-    }
-    for condition in value.get("vars").and_then(Value::as_array).into_iter().flatten() {
-        vars(condition)?;
-    }
-    plugins(value.get("plugins").unwrap_or(&Value::Object(Default::default())), upstreams)
-}
-
-fn vars(condition: &Value) -> Checked {
-    let parts = condition.as_array().ok_or("a condition is a list")?;
-    if matches!(parts[0].as_str(), Some("AND" | "OR" | "!AND" | "!OR")) {
-        demand(parts.len() >= 3, "a group has two conditions or more")?;
-        return parts[1..].iter().try_for_each(vars);
-    }
-    let operator = if parts[1] == "!" { &parts[2..] } else { &parts[1..] };
-    demand(operator.len() == 2, "variable, operator, operand")?;
-    let known = ["==", "~=", ">", ">=", "<", "<=", "~~", "~*", "in", "has", "ipmatch"];
-    demand(operator[0].as_str().is_some_and(|o| known.contains(&o)), "operator")
-}
-
-const PLUGINS: &[&str] = &[
-    "api-breaker",
-    "client-control",
-    "cors",
-    "csrf",
-    "fault-injection",
-    "forward-auth",
-    "grpc-web",
-    "gzip",
-    "ip-restriction",
-    "limit-conn",
-    "limit-count",
-    "limit-req",
-    "proxy-mirror",
-    "proxy-rewrite",
-    "real-ip",
-    "redirect",
-    "request-id",
-    "response-rewrite",
-    "traffic-split",
-];
-
-fn plugins(plugins: &Value, upstreams: &BTreeSet<&str>) -> Checked {
-    only(plugins, PLUGINS)?;
-    if let Some(abort) = plugins.get("fault-injection").and_then(|f| f.get("abort")) {
-        demand(abort["http_status"].as_u64().is_some_and(|s| s >= 200), "abort status")?;
-    }
-    if let Some(split) = plugins.get("traffic-split") {
-        let entries = split["rules"][0]["weighted_upstreams"].as_array().ok_or("weighted_upstreams")?;
-        demand((1..=20).contains(&entries.len()), "1 to 20 entries")?;
-        let mut ids = BTreeSet::new();
-        for entry in entries {
-            only(entry, &["upstream_id", "upstream", "weight"])?;
-            demand(entry["weight"].as_u64().is_some(), "weight")?;
-            if let Some(id) = entry.get("upstream_id").and_then(Value::as_str) {
-                demand(upstreams.contains(id) && ids.insert(id), "upstream_id is there, and once")?;
-            }
+        if name == "upstream_id" {
+            self.upstreams.insert(value.as_str().unwrap_or_default().to_owned());
         }
+        let before = self.place.len();
+        self.place.push('.');
+        self.place.push_str(name);
+        self.value(value)?;
+        self.place.truncate(before);
+        Ok(())
     }
-    if let Some(redirect) = plugins.get("redirect") {
-        demand(redirect["ret_code"].as_u64().is_some_and(|c| c >= 200), "ret_code")?;
+
+    /// The longest place that fits decides.
+    fn knows(&self, name: &str) -> Option<&'static str> {
+        let fits =
+            |place: &str| self.place == place || (place.starts_with('.') && self.place.ends_with(place));
+        let longest = KNOWN.iter().map(|(place, _)| place).filter(|p| fits(p)).max_by_key(|p| p.len());
+        let fields = KNOWN.iter().filter(|(place, _)| Some(place) == longest);
+        fields.flat_map(|(_, fields)| fields.split(' ')).find(|field| *field == name || *field == "*")
     }
-    Ok(())
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Meta;
+use super::{Meta, meta};
+use crate::apisix::check::{Checked, Within, answer, demand, each, line, token};
 
 /// `forward-auth`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -47,4 +48,27 @@ pub enum AuthMethod {
     Get,
     /// With the body.
     Post,
+}
+
+impl ForwardAuth {
+    pub(super) fn check(&self) -> Checked {
+        let http = self.uri.strip_prefix("http://").or_else(|| self.uri.strip_prefix("https://"));
+        let rule = "must be http:// or https:// and a host";
+        line(&self.uri).within("uri")?;
+        demand(http.is_some_and(|rest| !rest.is_empty()), &self.uri, rule).within("uri")?;
+        for (field, names) in [
+            ("request_headers", &self.request_headers),
+            ("upstream_headers", &self.upstream_headers),
+            ("client_headers", &self.client_headers),
+        ] {
+            each(names, |name| token(name)).within(field)?;
+        }
+        for (name, value) in &self.extra_headers {
+            token(name).and_then(|()| line(value)).key(name).within("extra_headers")?;
+        }
+        demand((1..=60_000).contains(&self.timeout), self.timeout, "must be from 1 to 60000")
+            .within("timeout")?;
+        answer(self.status_on_error).within("status_on_error")?;
+        meta(&self.meta)
+    }
 }

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::Meta;
+use super::{Meta, meta};
+use crate::apisix::check::{Checked, Within, demand, each, if_there, line, one_or_more, text_of_one_or_more};
 
 /// `gzip`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -22,4 +23,14 @@ pub struct Gzip {
     /// For which requests; without it for all.
     #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
     pub meta: Option<Meta>,
+}
+
+impl Gzip {
+    pub(super) fn check(&self) -> Checked {
+        each(&self.types, |kind| text_of_one_or_more(kind).and_then(|()| line(kind))).within("types")?;
+        if_there(&self.min_length, |n| one_or_more(*n)).within("min_length")?;
+        let rule = "must be from 1 to 9";
+        if_there(&self.comp_level, |n| demand((1..=9).contains(n), n, rule)).within("comp_level")?;
+        meta(&self.meta)
+    }
 }

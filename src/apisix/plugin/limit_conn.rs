@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{LimitKey, Meta};
+use super::{LimitKey, Meta, limit_count::variable_key, meta};
+use crate::apisix::check::{Checked, Within, above_zero, answer, if_there, one_or_more, text_of_one_or_more};
 
 /// `limit-conn`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -28,4 +29,15 @@ pub struct LimitConn {
     /// For which requests; without it for all.
     #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
     pub meta: Option<Meta>,
+}
+
+impl LimitConn {
+    pub(super) fn check(&self) -> Checked {
+        one_or_more(self.conn).within("conn")?;
+        above_zero(self.default_conn_delay).within("default_conn_delay")?;
+        variable_key(&self.key, self.key_type).within("key")?;
+        answer(self.rejected_code).within("rejected_code")?;
+        if_there(&self.rejected_msg, |text| text_of_one_or_more(text)).within("rejected_msg")?;
+        meta(&self.meta)
+    }
 }

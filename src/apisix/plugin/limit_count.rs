@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::Meta;
+use super::{Meta, meta};
+use crate::apisix::check::{Checked, Within, answer, demand, if_there, one_or_more, text_of_one_or_more};
 
 /// `limit-count`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -55,4 +56,22 @@ pub enum LimitKey {
     VarCombination,
     /// A text as it stands.
     Constant,
+}
+
+impl LimitCount {
+    pub(super) fn check(&self) -> Checked {
+        one_or_more(self.count).within("count")?;
+        one_or_more(self.time_window).within("time_window")?;
+        if_there(&self.group, |text| text_of_one_or_more(text)).within("group")?;
+        text_of_one_or_more(&self.key).within("key")?;
+        answer(self.rejected_code).within("rejected_code")?;
+        if_there(&self.rejected_msg, |text| text_of_one_or_more(text)).within("rejected_msg")?;
+        meta(&self.meta)
+    }
+}
+
+/// For the plugins that know no constant key.
+pub(super) fn variable_key(key: &str, kind: LimitKey) -> Checked {
+    text_of_one_or_more(key)?;
+    demand(kind != LimitKey::Constant, key, "cannot be a constant here: put a variable into it")
 }

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::{LimitKey, Meta};
+use super::{LimitKey, Meta, limit_count::variable_key, meta};
+use crate::apisix::check::{
+    Checked, Within, above_zero, answer, if_there, text_of_one_or_more, zero_or_more,
+};
 
 /// `limit-req`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -29,4 +32,15 @@ pub struct LimitReq {
     /// For which requests; without it for all.
     #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
     pub meta: Option<Meta>,
+}
+
+impl LimitReq {
+    pub(super) fn check(&self) -> Checked {
+        above_zero(self.rate).within("rate")?;
+        zero_or_more(self.burst).within("burst")?;
+        variable_key(&self.key, self.key_type).within("key")?;
+        answer(self.rejected_code).within("rejected_code")?;
+        if_there(&self.rejected_msg, |text| text_of_one_or_more(text)).within("rejected_msg")?;
+        meta(&self.meta)
+    }
 }

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::Meta;
+use super::{Meta, meta};
+use crate::apisix::check::{Checked, Within, demand, if_there, is_dns_name, line};
 
 /// `proxy-mirror`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -31,4 +32,39 @@ pub enum PathConcat {
     Replace,
     /// It stands before it.
     Prefix,
+}
+
+impl ProxyMirror {
+    pub(super) fn check(&self) -> Checked {
+        mirror_host(&self.host).within("host")?;
+        if_there(&self.path, |path| mirror_path(path)).within("path")?;
+        let rule = "must be from 0.00001 to 1";
+        if_there(&self.sample_ratio, |n| demand((0.00001..=1.0).contains(n), n, rule))
+            .within("sample_ratio")?;
+        meta(&self.meta)
+    }
+}
+
+/// `scheme://name`, or an IPv6 address in brackets, and a port.
+fn mirror_host(text: &str) -> Checked {
+    let rest = ["http://", "https://", "grpc://", "grpcs://"].iter().find_map(|s| text.strip_prefix(s));
+    let holds = rest.is_some_and(|rest| {
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (rest, None),
+        };
+        let v6 = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let host = match v6 {
+            Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok() && !v6.contains('.'),
+            None => is_dns_name(host),
+        };
+        host && port.is_none_or(|p| !p.starts_with('0') && p.parse::<u16>().is_ok())
+    });
+    demand(holds, text, "must be http, https, grpc or grpcs, :// and host:port")
+}
+
+fn mirror_path(text: &str) -> Checked {
+    line(text)?;
+    let holds = text.len() > 1 && text.starts_with('/') && !text[1..].contains(['?', '&']);
+    demand(holds, text, "must begin with / and have no ? and no &")
 }

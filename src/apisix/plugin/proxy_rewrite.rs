@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use super::Meta;
+use super::{Meta, meta};
+use crate::apisix::{
+    check::{Checked, Within, characters, demand, each, if_there, is_dns_name, line, not_empty, token},
+    pcre,
+};
 
 /// `proxy-rewrite`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -43,7 +47,33 @@ pub struct RequestHeaders {
     pub remove: Vec<String>,
 }
 
+/// What `ngx.req.set_method` takes.
+const METHODS: [&str; 14] = [
+    "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "MKCOL", "COPY", "MOVE", "PROPFIND", "LOCK", "UNLOCK",
+    "PATCH", "TRACE",
+];
+
+fn authority(text: &str) -> Checked {
+    let (name, port) = text.split_once(':').unwrap_or((text, "80"));
+    let port = (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit());
+    demand(is_dns_name(name) && port, text, "must be letters, digits, - and ., and a port")
+}
+
 impl RequestHeaders {
+    fn check(&self) -> Checked {
+        demand(!self.is_empty(), "", "must have something to do")?;
+        for (field, headers) in [("add", &self.add), ("set", &self.set)] {
+            for (name, values) in headers {
+                token(name)
+                    .and_then(|()| not_empty(values))
+                    .and_then(|()| each(values, |value| line(value)))
+                    .key(name)
+                    .within(field)?;
+            }
+        }
+        each(&self.remove, |name| token(name)).within("remove")
+    }
+
     /// Nothing to do.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -67,6 +97,30 @@ fn values<S: Serializer>(headers: &BTreeMap<String, Vec<String>>, serializer: S)
         [value] => (name, Value::One(value)),
         values => (name, Value::Several(values)),
     }))
+}
+
+impl ProxyRewrite {
+    pub(super) fn check(&self) -> Checked {
+        let nothing = Self { meta: self.meta.clone(), ..Self::default() };
+        demand(*self != nothing, "", "must have something to do")?;
+        if_there(&self.uri, |uri| {
+            line(uri)?;
+            characters(uri, 1..=4096, "must be 1 to 4096 characters")?;
+            demand(uri.starts_with('/'), uri, "must begin with /")
+        })
+        .within("uri")?;
+        each(&self.regex_uri, |[pattern, by]| {
+            pcre::plugin_pattern(pattern)?;
+            line(by)?;
+            pcre::replacement(by)
+        })
+        .within("regex_uri")?;
+        if_there(&self.host, |host| authority(host)).within("host")?;
+        let rule = "must be a method that nginx knows";
+        if_there(&self.method, |m| demand(METHODS.contains(&m.as_str()), m, rule)).within("method")?;
+        if_there(&self.headers, RequestHeaders::check).within("headers")?;
+        meta(&self.meta)
+    }
 }
 
 #[cfg(test)]

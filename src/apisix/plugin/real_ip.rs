@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::Meta;
+use super::{Meta, meta};
+use crate::apisix::check::{Checked, Within, each, network, text_of_one_or_more};
 
 /// `real-ip`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -18,4 +19,12 @@ pub struct RealIp {
     /// For which requests; without it for all.
     #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
     pub meta: Option<Meta>,
+}
+
+impl RealIp {
+    pub(super) fn check(&self) -> Checked {
+        text_of_one_or_more(&self.source).within("source")?;
+        each(&self.trusted_addresses, |text| network(text)).within("trusted_addresses")?;
+        meta(&self.meta)
+    }
 }

@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
-use super::Meta;
+use super::{Meta, meta};
+use crate::apisix::{
+    check::{Checked, Within, answer, characters, line},
+    pcre,
+};
 
 /// `redirect`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,4 +34,20 @@ pub enum RedirectTo {
     Uri(String),
     /// A pattern for the path, and what it is replaced by.
     RegexUri([String; 2]),
+}
+
+impl Redirect {
+    pub(super) fn check(&self) -> Checked {
+        match &self.to {
+            RedirectTo::Uri(uri) => line(uri)
+                .and_then(|()| characters(uri, 2..=usize::MAX, "must be 2 characters or longer"))
+                .within("uri")?,
+            RedirectTo::RegexUri([pattern, by]) => pcre::plugin_pattern(pattern)
+                .and_then(|()| line(by))
+                .and_then(|()| pcre::replacement(by))
+                .within("regex_uri")?,
+        }
+        answer(self.ret_code).within("ret_code")?;
+        meta(&self.meta)
+    }
 }

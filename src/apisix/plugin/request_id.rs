@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::Meta;
+use super::{Meta, meta};
+use crate::apisix::check::{Checked, Within, if_there, token};
 
 /// `request-id`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -28,4 +29,11 @@ pub enum IdAlgorithm {
     Uuid,
     /// A UUID with the time in it.
     Uuidv7,
+}
+
+impl RequestId {
+    pub(super) fn check(&self) -> Checked {
+        if_there(&self.header_name, |name| token(name)).within("header_name")?;
+        meta(&self.meta)
+    }
 }

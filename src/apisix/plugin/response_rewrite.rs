@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Meta;
+use super::{Meta, meta};
+use crate::apisix::check::{Checked, Within, demand, each, line, token};
 
 /// `response-rewrite`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -31,8 +32,39 @@ pub struct ResponseHeaders {
 }
 
 impl ResponseHeaders {
+    /// Whether `add` takes this value: any other has to go into `set`.
+    pub fn is_addable(value: &str) -> bool {
+        !value.is_empty() && !value.contains(':') && !value.ends_with('/')
+    }
+
+    fn check(&self) -> Checked {
+        demand(!self.is_empty(), "", "must have something to do")?;
+        each(&self.add, |text| {
+            line(text)?;
+            let (name, value) = text.split_once(':').unwrap_or((text, ""));
+            token(name)?;
+            demand(
+                Self::is_addable(value),
+                text,
+                "must be Name: value, the value without a : or a / at its end",
+            )
+        })
+        .within("add")?;
+        for (name, value) in &self.set {
+            token(name).and_then(|()| line(value)).key(name).within("set")?;
+        }
+        each(&self.remove, |name| token(name)).within("remove")
+    }
+
     /// Nothing to do.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+impl ResponseRewrite {
+    pub(super) fn check(&self) -> Checked {
+        self.headers.check().within("headers")?;
+        meta(&self.meta)
     }
 }

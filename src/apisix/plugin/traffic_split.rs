@@ -2,8 +2,11 @@
 
 use serde::Serialize;
 
-use super::Meta;
-use crate::apisix::InlineUpstream;
+use super::{Meta, meta};
+use crate::apisix::{
+    InlineUpstream,
+    check::{Checked, Within, demand, each, id, unique},
+};
 
 /// The most entries of one rule.
 pub const MAX_WEIGHTED_UPSTREAMS: usize = 20;
@@ -43,4 +46,39 @@ pub enum SplitTarget {
     UpstreamId(String),
     /// An upstream without nodes: this share is answered with 503.
     Upstream(Box<InlineUpstream>),
+}
+
+impl TrafficSplit {
+    pub(super) fn check(&self) -> Checked {
+        each(&self.rules, SplitRule::check).within("rules")?;
+        meta(&self.meta)
+    }
+}
+
+impl SplitRule {
+    fn check(&self) -> Checked {
+        let entries = &self.weighted_upstreams;
+        let rule = "must be from 1 to 20";
+        demand((1..=MAX_WEIGHTED_UPSTREAMS).contains(&entries.len()), entries.len(), rule)
+            .and_then(|()| each(entries, |entry| entry.target.check()))
+            .within("weighted_upstreams")?;
+        let ids: Vec<&str> = entries.iter().filter_map(|entry| entry.target.upstream_id()).collect();
+        unique(&ids).within("weighted_upstreams")
+    }
+}
+
+impl SplitTarget {
+    fn upstream_id(&self) -> Option<&str> {
+        match self {
+            Self::UpstreamId(id) => Some(id),
+            Self::Upstream(_) => None,
+        }
+    }
+
+    fn check(&self) -> Checked {
+        match self {
+            Self::UpstreamId(text) => id(text).within("upstream_id"),
+            Self::Upstream(upstream) => upstream.check_in_plugin().within("upstream"),
+        }
+    }
 }

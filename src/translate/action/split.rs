@@ -23,10 +23,12 @@ pub(super) fn effect(
 ) -> Chosen {
     let mut shares: BTreeMap<Option<String>, f64> = BTreeMap::new();
     let mut connect = 0.0f64;
+    let mut unguarded = false;
     for (at, cluster) in split.clusters.iter().enumerate().filter(|(_, c)| c.weight.unwrap_or(0) > 0) {
         let target = match targets(&cluster.name) {
-            Target::Published { connect_timeout } => {
+            Target::Published { connect_timeout, encrypted, .. } => {
                 connect = connect.max(connect_timeout);
+                unguarded |= encrypted;
                 Some(id::upstream(&cluster.name))
             }
             Target::OwnPort { .. } | Target::Unpublished | Target::Unknown => {
@@ -49,7 +51,8 @@ pub(super) fn effect(
         return None;
     }
     if shares.len() == 1 {
-        let effect = Effect { upstream_id: shares.into_keys().next().flatten(), ..Effect::default() };
+        let effect =
+            Effect { upstream_id: shares.into_keys().next().flatten(), unguarded, ..Effect::default() };
         return Some((effect, connect));
     }
     let weights = small_weights(&shares.values().copied().collect::<Vec<_>>());
@@ -63,5 +66,5 @@ pub(super) fn effect(
     let weighted_upstreams = shares.into_keys().zip(weights).map(entry).collect();
     let plugin = TrafficSplit { rules: [SplitRule { weighted_upstreams }], meta: None };
     let plugins = Plugins { traffic_split: Some(plugin), ..Plugins::default() };
-    Some((Effect { plugins, ..Effect::default() }, connect))
+    Some((Effect { plugins, unguarded, ..Effect::default() }, connect))
 }

@@ -59,7 +59,7 @@ fn cluster(name: &str, service: &str, seconds: i64) -> Any {
 
 fn endpoints(name: &str, priority: u32) -> Any {
     let endpoints = vec![LocalityLbEndpoints { priority, ..Default::default() }];
-    any(EDS, &ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints })
+    any(EDS, &ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints, ..Default::default() })
 }
 
 fn listener(name: &str, routes: &str) -> Any {

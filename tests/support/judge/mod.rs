@@ -226,6 +226,10 @@ impl Contest {
                     issue.detail
                 ))
             };
+            if excuse::is_general(&request) {
+                *report.listed.entry(excuse::GENERAL.to_owned()).or_default() += 1;
+                continue;
+            }
             match differences.iter().map(excused).collect::<Option<Vec<_>>>() {
                 Some(reasons) => *report.listed.entry(reasons[0].clone()).or_default() += 1,
                 None => report.differ.push(told(chain, &request, taken, &differences, &theirs, &ours)),
