@@ -1,7 +1,7 @@
-//! Query parameter matchers. Mapping rows 29 and 30: APISIX sees the first value, decoded; Envoy the first, as sent.
+//! Query parameter matchers. Mapping rows 29 and 30: Envoy compares the first value, as it was sent.
 
 use crate::{
-    apisix::{Condition, Operand, Operator},
+    apisix::{Condition, escape},
     pb::{
         envoy::config::route::v3::{
             QueryParameterMatcher, query_parameter_matcher::QueryParameterMatchSpecifier as Specifier,
@@ -10,30 +10,30 @@ use crate::{
     },
 };
 
-use super::{super::note::Notes, text::TextTest};
+use super::{super::note::Notes, listed::Listed};
 
-/// The conditions of one matcher; `None` when it has been noted that there are none.
-pub(super) fn conditions(
+/// The query as it was sent.
+const QUERY: &str = "args";
+
+/// The condition of one matcher; `None` when it has been noted that there is none.
+pub(super) fn condition(
     matcher: &QueryParameterMatcher,
     path: &Path<'_>,
     notes: &mut Notes,
-) -> Option<Vec<Condition>> {
-    let variable = format!("arg_{}", matcher.name);
-    let condition = match &matcher.query_parameter_match_specifier {
-        // `?q` reads as true and `?q=` as an empty text: both are there.
-        None | Some(Specifier::PresentMatch(true)) => {
-            !Condition::test(variable, Operator::Equal, Operand::Null)
-        }
-        Some(Specifier::PresentMatch(false)) => Condition::absent(variable),
+) -> Option<Condition> {
+    let name = escape(&matcher.name);
+    let present = || Condition::matches(QUERY, format!(r"(?:^|&){name}(?:[=&]|\z)"));
+    match &matcher.query_parameter_match_specifier {
+        None | Some(Specifier::PresentMatch(true)) => Some(present()),
+        Some(Specifier::PresentMatch(false)) => Some(!present()),
         Some(Specifier::StringMatch(string)) => {
-            let path = path.field("string_match");
-            let test = TextTest::of(string, &path, notes)?;
-            if matches!(&test, TextTest::Exact(text) | TextTest::ExactIgnoringCase(text) if text.contains(['%', '+']))
-            {
-                notes.approximated(&path, "compared after decoding; Envoy compares what was sent");
-            }
-            test.on(&variable)
+            let first = Listed {
+                variable: QUERY,
+                separator: '&',
+                before: format!(r"^(?:(?!{name}(?:[=&]|\z))[^&]*&)*{name}(?:=|(?=&|\z))"),
+                quote: "",
+            };
+            first.condition(string, &path.field("string_match"), notes)
         }
-    };
-    Some(vec![condition])
+    }
 }
