@@ -168,7 +168,7 @@ impl Condition {
 impl Operator {
     fn check(self, operand: &Operand) -> Checked {
         match (self, operand) {
-            (Self::Equal, Operand::Null | Operand::Text(_) | Operand::Number(_)) => Ok(()),
+            (Self::Equal, Operand::Null | Operand::True | Operand::Text(_) | Operand::Number(_)) => Ok(()),
             (Self::Matches | Self::MatchesIgnoringCase, Operand::Text(text)) => pcre::pattern(text),
             (Self::In, Operand::List(_)) => Ok(()),
             (Self::IpMatch, Operand::List(networks)) => {
