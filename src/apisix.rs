@@ -27,7 +27,7 @@ pub use plugin::{
     FaultInjection, ForwardAuth, GrpcWeb, Gzip, IdAlgorithm, IpList, IpRestriction, LimitConn, LimitCount,
     LimitKey, LimitPolicy, LimitReq, MAX_FAULT_VARS, MAX_WEIGHTED_UPSTREAMS, Meta, PathConcat, Plugins,
     ProxyMirror, ProxyRewrite, RealIp, Redirect, RedirectTo, RequestHeaders, RequestId, ResponseHeaders,
-    ResponseRewrite, SplitRule, SplitTarget, TrafficSplit, WeightedUpstream,
+    ResponseRewrite, RewriteTarget, SplitRule, SplitTarget, TrafficSplit, WeightedUpstream,
 };
 pub use route::{MAX_URI, Route};
 pub use template::literal;

@@ -20,6 +20,7 @@ mod manager;
 mod matcher;
 mod note;
 mod order;
+mod pattern;
 mod random;
 mod route;
 mod route_config;

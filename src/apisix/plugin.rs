@@ -44,7 +44,7 @@ pub use limit_conn::LimitConn;
 pub use limit_count::{LimitCount, LimitKey, LimitPolicy};
 pub use limit_req::LimitReq;
 pub use proxy_mirror::{PathConcat, ProxyMirror};
-pub use proxy_rewrite::{ProxyRewrite, RequestHeaders};
+pub use proxy_rewrite::{ProxyRewrite, RequestHeaders, Target as RewriteTarget};
 pub use real_ip::RealIp;
 pub use redirect::{Redirect, RedirectTo};
 pub use request_id::{IdAlgorithm, RequestId};

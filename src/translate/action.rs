@@ -4,39 +4,55 @@
 //! expressed becomes the answer 503 and a note. Never here: a reference to an upstream that is not there.
 
 mod direct_response;
+mod hash;
+mod host;
 mod redirect;
+mod retry;
 mod rewrite;
 mod split;
+mod timeout;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    apisix::{InlineUpstream, Plugins, Timeout},
+    apisix::{InlineUpstream, PassHost as ApisixPassHost, ProxyRewrite, Timeout},
     pb::{
         envoy::config::route::v3::{
-            Route, RouteAction, route::Action, route_action::ClusterNotFoundResponseCode,
+            RetryPolicy, Route, RouteAction, route::Action, route_action::ClusterNotFoundResponseCode,
             route_action::ClusterSpecifier,
         },
         path::Path,
     },
 };
 
+use self::{
+    host::Host,
+    retry::Retries,
+    rewrite::{Change, Query},
+};
 use super::{
-    cluster::{self, NO_TIMEOUT, Target},
+    cluster::{NO_TIMEOUT, PassHost, Target, Variant},
     effect::{Case, Effect},
-    id,
     matcher::PathTest,
     note::Notes,
 };
 
-/// Envoy's default for a route's `timeout`.
-const DEFAULT_TIMEOUT: f64 = 15.0;
 const UNAVAILABLE: u32 = 503;
 /// Where the pod's own application answers.
 const LOOPBACK: &str = "127.0.0.1";
 
 /// What is known of a cluster.
 pub(super) type Targets<'a> = &'a dyn Fn(&str) -> Target;
+
+/// What an action does not say itself.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    /// What the route matches.
+    pub test: &'a PathTest,
+    /// The virtual host's policy, for routes without one.
+    pub retry_policy: Option<&'a RetryPolicy>,
+    pub targets: Targets<'a>,
+}
 
 /// The clusters that a route names, there or not.
 pub(super) fn clusters(route: &Route, names: &mut BTreeSet<Arc<str>>) {
@@ -53,60 +69,95 @@ pub(super) fn clusters(route: &Route, names: &mut BTreeSet<Arc<str>>) {
 }
 
 /// The cases of the route at `path` by its action alone: one, or one for each way that Envoy may choose.
-pub(super) fn translate(
-    route: &Route,
-    test: &PathTest,
-    targets: Targets<'_>,
-    path: &Path<'_>,
-    notes: &mut Notes,
-) -> Vec<Case> {
-    let plugins = match &route.action {
-        Some(Action::Route(action)) => {
-            return vec![Case::always(forward(action, test, targets, &path.field("route"), notes))];
+pub(super) fn translate(route: &Route, around: Around<'_>, path: &Path<'_>, notes: &mut Notes) -> Vec<Case> {
+    let cases = match &route.action {
+        Some(Action::Route(action)) => Some(vec![forward(action, around, &path.field("route"), notes)]),
+        Some(Action::Redirect(action)) => {
+            redirect::cases(action, around.test, &path.field("redirect"), notes)
         }
-        Some(Action::Redirect(action)) => redirect::plugin(action, &path.field("redirect"), notes),
         Some(Action::DirectResponse(action)) => {
             direct_response::plugin(action, &path.field("direct_response"), notes)
+                .map(|plugins| vec![Case::always(Effect { plugins, ..Effect::default() })])
         }
         None => {
             notes.traffic(path, "no known action: answered with 503");
             None
         }
     };
-    let plugins = plugins.unwrap_or_else(|| Plugins::answer(UNAVAILABLE, None));
-    vec![Case::always(Effect { plugins, ..Effect::default() })]
+    cases.unwrap_or_else(|| vec![Case::always(Effect::answer(UNAVAILABLE))])
 }
 
-fn forward(
-    action: &RouteAction,
-    test: &PathTest,
-    targets: Targets<'_>,
-    path: &Path<'_>,
-    notes: &mut Notes,
-) -> Effect {
+fn forward(action: &RouteAction, around: Around<'_>, path: &Path<'_>, notes: &mut Notes) -> Case {
+    let retries = retries(action, around.retry_policy, path, notes);
+    let bounds = timeout::read(action, &retries, path, notes);
+    let host = host::read(action, path, notes);
+    let asked = Variant {
+        retries: retries.count,
+        retry_timeout: bounds.total.map(|seconds| (seconds * 1000.0) as u64),
+        hash: hash::key(&action.hash_policy, path, notes),
+        host: match &host {
+            Host::Upstream(host) => host.clone(),
+            Host::Plugin(_) => PassHost::Pass,
+        },
+    };
     let chosen = match &action.cluster_specifier {
-        Some(ClusterSpecifier::Cluster(name)) => one_cluster(name, action, targets, path, notes),
+        Some(ClusterSpecifier::Cluster(name)) => {
+            one_cluster(name, action, asked, around.targets, path, notes)
+        }
         Some(ClusterSpecifier::WeightedClusters(split)) => {
-            split::effect(split, targets, &path.field("weighted_clusters"), notes)
+            split::effect(split, &asked, around.targets, &path.field("weighted_clusters"), notes)
         }
         None => {
             notes.traffic(path, "no known way to choose a cluster: answered with 503");
             None
         }
     };
-    let Some((mut effect, connect)) = chosen else { return Effect::answer(UNAVAILABLE) };
+    let Some((mut effect, connect)) = chosen else { return Case::always(Effect::answer(UNAVAILABLE)) };
     if effect.plugins.fault_injection.is_some() {
-        return effect;
+        return Case::always(effect);
     }
-    if !action.prefix_rewrite.is_empty() {
-        match rewrite::plugin(&action.prefix_rewrite, test, &path.field("prefix_rewrite"), notes) {
-            Some(plugin) => effect.plugins.proxy_rewrite = Some(plugin),
-            None => return Effect::answer(UNAVAILABLE),
-        }
-    }
-    effect.timeout = timeout(action, connect, path, notes);
+    let Some(plugin) = proxy_rewrite(action, host, around.test, path, notes) else {
+        return Case::always(Effect::answer(UNAVAILABLE));
+    };
+    effect.plugins.proxy_rewrite = (plugin != ProxyRewrite::default()).then_some(plugin);
+    effect.timeout = bounds.timeout(connect);
     effect.websocket = true;
-    effect
+    Case::always(effect)
+}
+
+/// The policy of the route, or else that of its virtual host.
+fn retries(
+    action: &RouteAction,
+    of_host: Option<&RetryPolicy>,
+    path: &Path<'_>,
+    notes: &mut Notes,
+) -> Retries {
+    match (&action.retry_policy, of_host) {
+        (Some(policy), _) => retry::read(policy, &path.field("retry_policy"), notes),
+        (None, Some(policy)) => retry::read(policy, &Path::ROOT.field("retry_policy"), notes),
+        (None, None) => Retries::default(),
+    }
+}
+
+/// What becomes of the path and the Host header; `None` when it has been noted that it cannot be done.
+fn proxy_rewrite(
+    action: &RouteAction,
+    host: Host,
+    test: &PathTest,
+    path: &Path<'_>,
+    notes: &mut Notes,
+) -> Option<ProxyRewrite> {
+    let (change, path) = match &action.regex_rewrite {
+        Some(rewrite) => (Change::Pattern(rewrite), path.field("regex_rewrite")),
+        None if action.prefix_rewrite.is_empty() => (Change::Nothing, *path),
+        None => (Change::Matched(&action.prefix_rewrite), path.field("prefix_rewrite")),
+    };
+    let regex_uri = rewrite::pairs(change, Query::Keep, test, &path, notes)?;
+    let host = match host {
+        Host::Plugin(host) => Some(host),
+        Host::Upstream(_) => None,
+    };
+    Some(ProxyRewrite { regex_uri, host, ..ProxyRewrite::default() })
 }
 
 /// An effect, and the longest time its upstreams take to connect.
@@ -115,20 +166,20 @@ type Chosen = Option<(Effect, f64)>;
 fn one_cluster(
     name: &str,
     action: &RouteAction,
+    asked: Variant,
     targets: Targets<'_>,
     path: &Path<'_>,
     notes: &mut Notes,
 ) -> Chosen {
-    match targets(name) {
-        Target::Published { connect_timeout, encrypted, .. } => {
-            // What endpoints expect over TLS does not go to them in the clear.
-            let upstream_id = Some(id::upstream(name));
-            let effect = Effect { upstream_id, unguarded: encrypted, ..Effect::default() };
+    let target = targets(name);
+    match target {
+        Target::Published { connect_timeout, .. } => {
+            let mut effect = Effect::default();
+            effect.upstream_id = Some(effect.use_upstream(name, &target, asked));
             Some((effect, connect_timeout))
         }
         Target::OwnPort { port: Some(port), connect_timeout } => {
-            let timeout = Timeout { connect: connect_timeout, send: NO_TIMEOUT, read: NO_TIMEOUT };
-            let upstream = Some(InlineUpstream::of_node(LOOPBACK, port, timeout));
+            let upstream = Some(own_port(port, connect_timeout, asked));
             Some((Effect { upstream, ..Effect::default() }, connect_timeout))
         }
         Target::OwnPort { port: None, .. } | Target::Unpublished => {
@@ -147,17 +198,13 @@ fn one_cluster(
     }
 }
 
-/// Envoy bounds the whole request, APISIX each write and read of it. No bound is what upstreams say already.
-fn timeout(action: &RouteAction, connect: f64, path: &Path<'_>, notes: &mut Notes) -> Option<Timeout> {
-    let seconds = match &action.timeout {
-        None => DEFAULT_TIMEOUT,
-        Some(duration) => cluster::seconds(duration)?,
-    };
-    if seconds >= NO_TIMEOUT {
-        return None;
+fn own_port(port: u16, connect: f64, asked: Variant) -> InlineUpstream {
+    let timeout = Timeout { connect, send: NO_TIMEOUT, read: NO_TIMEOUT };
+    let mut upstream = InlineUpstream::of_node(LOOPBACK, port, timeout);
+    upstream.retries = asked.retries;
+    if let PassHost::Rewrite(host) = asked.host {
+        upstream.pass_host = Some(ApisixPassHost::Rewrite);
+        upstream.upstream_host = Some(host);
     }
-    if action.timeout.is_some() {
-        notes.approximated(&path.field("timeout"), "bounds each write and read, not the whole request");
-    }
-    Some(Timeout { connect: connect.min(seconds), send: seconds, read: seconds })
+    upstream
 }

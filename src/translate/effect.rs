@@ -4,7 +4,17 @@
 //! guard lets it pass, which of several clusters it goes to. Each case becomes an APISIX route of its own, tried in
 //! this order, so that the first whose conditions hold is taken.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use crate::apisix::{Condition, InlineUpstream, Plugins, Timeout};
+
+use super::{
+    cluster::{Target, Variant},
+    id,
+};
+
+/// The upstreams that routes refer to: of which cluster, and which of its variants.
+pub(super) type Uses = BTreeSet<(Arc<str>, Variant)>;
 
 /// One way that a request may go.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +31,8 @@ pub(super) struct Case {
 pub(super) struct Effect {
     pub upstream_id: Option<String>,
     pub upstream: Option<InlineUpstream>,
+    /// What `upstream_id` and the plugins refer to.
+    pub uses: Uses,
     pub timeout: Option<Timeout>,
     pub plugins: Plugins,
     pub websocket: bool,
@@ -39,5 +51,15 @@ impl Effect {
     /// Every request is answered with this status.
     pub fn answer(status: u32) -> Self {
         Self { plugins: Plugins::answer(status, None), ..Self::default() }
+    }
+
+    /// The id of the upstream of a cluster that has one, for what is asked of it.
+    pub fn use_upstream(&mut self, cluster: &str, target: &Target, asked: Variant) -> String {
+        // What endpoints expect over TLS does not go to them in the clear.
+        self.unguarded |= matches!(target, Target::Published { encrypted: true, .. });
+        let variant = target.settle(asked);
+        let id = id::variant(cluster, &variant);
+        self.uses.insert((cluster.into(), variant));
+        id
     }
 }

@@ -4,11 +4,6 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::cluster::{PassHost, Variant};
 
-/// The id of the upstream of a cluster.
-pub(super) fn upstream(cluster: &str) -> String {
-    variant(cluster, &Variant::default())
-}
-
 /// The id of the upstream of a cluster for routes that ask for this.
 pub(super) fn variant(cluster: &str, variant: &Variant) -> String {
     let id = Id::new("upstream").name(cluster);

@@ -3,7 +3,9 @@
 //! In: the match. Out: both, or nothing where a condition has no counterpart: leaving just that condition out would
 //! send requests where they never should go. Mapping rows 11 to 33. Never here: which route is tried first.
 
+mod cookie;
 mod header;
+mod listed;
 mod path;
 mod query;
 mod text;
@@ -62,7 +64,10 @@ pub(super) fn translate(matched: &RouteMatch, path: &Path<'_>, notes: &mut Notes
         }
     }
     for (at, parameter) in matched.query_parameters.iter().enumerate() {
-        conditions.extend(query::conditions(parameter, &path.item("query_parameters", at), notes)?);
+        conditions.push(query::condition(parameter, &path.item("query_parameters", at), notes)?);
+    }
+    for (at, cookie) in matched.cookies.iter().enumerate() {
+        conditions.push(cookie::condition(cookie, &path.item("cookies", at), notes)?);
     }
     Some(Match { path: test, conditions })
 }
@@ -72,7 +77,6 @@ fn unsupported(matched: &RouteMatch) -> Vec<&'static str> {
         ("tls_context", matched.tls_context.is_some()),
         ("dynamic_metadata", !matched.dynamic_metadata.is_empty()),
         ("filter_state", !matched.filter_state.is_empty()),
-        ("cookies", !matched.cookies.is_empty()),
     ];
     fields.into_iter().filter(|(_, present)| *present).map(|(name, _)| name).collect()
 }

@@ -4,11 +4,14 @@
 //! them. Out: entries, each of which becomes one APISIX route for each group of domains. Never here: where an entry's
 //! path is native, and which priority it has.
 
-use crate::pb::{envoy::config::route::v3::Route, path::Path};
+use crate::pb::{
+    envoy::config::route::v3::{RetryPolicy, Route},
+    path::Path,
+};
 
 use super::{
     Severity,
-    action::{self, Targets},
+    action::{self, Around, Targets},
     effect::{Case, Effect},
     filter::Overrides,
     manager::Manager,
@@ -36,6 +39,8 @@ pub(super) struct Levels<'a> {
     /// Of the configuration, and of the virtual host.
     pub config: &'a Overrides,
     pub host: &'a Overrides,
+    /// The virtual host's, for routes without one.
+    pub retry_policy: Option<&'a RetryPolicy>,
     /// Routes whose guards are not honoured are answered with 403.
     pub fail_closed: bool,
 }
@@ -65,7 +70,8 @@ pub(super) fn entries(
     };
     let Some(matched) = matcher::translate(matched, &path.field("match"), notes) else { return Vec::new() };
     let noted = notes.len();
-    let mut cases = action::translate(route, &matched.path, targets, &path, notes);
+    let around = Around { test: &matched.path, retry_policy: levels.retry_policy, targets };
+    let mut cases = action::translate(route, around, &path, notes);
     let unguarded = unguarded
         || levels.manager.unguarded
         || notes.since(noted).iter().any(|note| note.severity == Severity::Security);

@@ -23,6 +23,7 @@ use crate::{
 use super::{
     Delta,
     action::Targets,
+    effect::Uses,
     filter::Overrides,
     id::Id,
     manager::Manager,
@@ -48,6 +49,7 @@ struct HostUnit {
     /// Of everything that its routes come from.
     input: u64,
     clusters: BTreeSet<Arc<str>>,
+    uses: Uses,
     flat: bool,
     outputs: BTreeMap<Key, u64>,
     notes: Vec<Note>,
@@ -112,6 +114,11 @@ impl RouteUnit {
         self.hosts.values().flat_map(|unit| unit.clusters.iter().cloned()).collect()
     }
 
+    /// The upstreams that its routes refer to.
+    pub fn uses(&self) -> Uses {
+        self.hosts.values().flat_map(|unit| unit.uses.iter().cloned()).collect()
+    }
+
     /// How many virtual hosts it has, and how many of them have routes whose paths are not native.
     pub fn hosts(&self) -> (usize, usize) {
         (self.hosts.len(), self.hosts.values().filter(|host| host.flat).count())
@@ -145,7 +152,7 @@ impl HostUnit {
             return;
         }
         let mut notes = Notes::default();
-        let HostRoutes { routes, clusters, flat } = match VirtualHost::decode(bytes) {
+        let HostRoutes { routes, clusters, uses, flat } = match VirtualHost::decode(bytes) {
             Ok(host) => {
                 notes.unread("envoy.config.route.v3.VirtualHost", bytes);
                 let id = id.clone().name(&host_key.0).position(host_key.1);
@@ -169,6 +176,7 @@ impl HostUnit {
         delta.deletes.extend(before.into_keys());
         self.input = input_hash(context, bytes, &clusters, targets);
         self.clusters = clusters;
+        self.uses = uses;
         self.flat = flat;
         self.notes = notes.into_vec();
     }

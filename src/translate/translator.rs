@@ -6,7 +6,7 @@
 //! mesh: every dependency is looked up from the side that changed.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -15,7 +15,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    apisix::{Directory, Key},
+    apisix::{Directory, Key, Upstream},
     config::OnUnsupported,
     xds::{Change, ResourceType, Snapshot},
 };
@@ -24,7 +24,7 @@ use super::{
     Delta, Issue, Severity,
     cluster::{self, Target, Variant},
     config::ConfigKey,
-    id,
+    effect::Uses,
     listener::{self, InlineConfig, ListenerUnit},
     manager::Manager,
     note::Note,
@@ -37,12 +37,16 @@ use super::{
 pub struct Translator {
     on_unsupported: OnUnsupported,
     clusters: HashMap<Arc<str>, ClusterState>,
+    /// What is published of each cluster.
+    upstreams: HashMap<Arc<str>, BTreeMap<Key, u64>>,
     /// The EDS clusters that use an assignment.
     assignment_users: Index<Arc<str>, Arc<str>>,
     /// The clusters whose endpoints are those of other clusters.
     aggregates: Index<Arc<str>, Arc<str>>,
     /// The route configurations that name a cluster.
     cluster_users: Index<Arc<str>, ConfigKey>,
+    /// What the route configurations ask of a cluster.
+    variant_users: Index<Arc<str>, (Variant, ConfigKey)>,
     listeners: HashMap<Arc<str>, ListenerUnit>,
     /// What the listeners that use a route configuration use it for.
     config_users: Index<ConfigKey, (Arc<str>, Destination)>,
@@ -62,7 +66,8 @@ pub struct Routing {
 #[derive(Debug)]
 struct ClusterState {
     target: Target,
-    output: Option<u64>,
+    /// Those that it was translated for.
+    variants: BTreeSet<Variant>,
     assignment: Option<Arc<str>>,
     depends_on: BTreeSet<Arc<str>>,
     notes: Vec<Note>,
@@ -74,6 +79,7 @@ struct ConfigState {
     /// One for each way that connection managers serve it.
     units: Vec<RouteUnit>,
     clusters: BTreeSet<Arc<str>>,
+    uses: Uses,
 }
 
 impl Translator {
@@ -86,8 +92,10 @@ impl Translator {
     pub fn apply(&mut self, snapshot: &Snapshot, changes: &[Change]) -> Delta {
         let mut delta = Delta::default();
         let mut configs = BTreeSet::new();
+        let mut upstreams = BTreeMap::new();
         for name in self.touched_clusters(changes) {
-            self.update_cluster(&name, snapshot, &mut configs, &mut delta);
+            let of_cluster = self.update_cluster(&name, snapshot, &mut configs);
+            upstreams.insert(name, of_cluster);
         }
         for change in changes {
             match change.kind {
@@ -98,8 +106,19 @@ impl Translator {
                 ResourceType::Cluster | ResourceType::ClusterLoadAssignment => {}
             }
         }
-        for key in configs {
-            self.update_config(key, snapshot, &mut delta);
+        let mut asked = BTreeSet::new();
+        for key in std::mem::take(&mut configs) {
+            self.update_config(key, snapshot, &mut asked, &mut delta);
+        }
+        // What a cluster is to its routes does not depend on what they ask of it: that ends here.
+        for name in asked {
+            if self.clusters.get(&name).is_some_and(|state| state.variants != self.variants(&name)) {
+                let of_cluster = self.update_cluster(&name, snapshot, &mut configs);
+                upstreams.insert(name, of_cluster);
+            }
+        }
+        for (name, of_cluster) in upstreams {
+            self.publish(name, of_cluster, &mut delta);
         }
         make_before_break(&mut delta);
         delta
@@ -189,13 +208,13 @@ impl Translator {
         touched
     }
 
+    /// Translates a cluster, or forgets it; its upstreams are to be published.
     fn update_cluster(
         &mut self,
         name: &Arc<str>,
         snapshot: &Snapshot,
         configs: &mut BTreeSet<ConfigKey>,
-        delta: &mut Delta,
-    ) {
+    ) -> Vec<Upstream> {
         let before = self.clusters.remove(name);
         if let Some(assignment) = before.as_ref().and_then(|b| b.assignment.as_ref()) {
             self.assignment_users.remove(assignment, name);
@@ -204,14 +223,12 @@ impl Translator {
             self.aggregates.remove(member, name);
         }
         let target_before = before.as_ref().map_or(Target::Unknown, |b| b.target);
-        let output_before = before.and_then(|b| b.output);
-        let key = || Key::new(Directory::Upstreams, &id::upstream(name));
 
         let mut target = Target::Unknown;
-        let mut output = None;
+        let mut upstreams = Vec::new();
         if let Some(resource) = snapshot.get(ResourceType::Cluster, name) {
-            let mut unit = cluster::translate(resource, snapshot, &[Variant::default()].into());
-            let upstream = unit.upstreams.remove(&Variant::default()).map(|u| u.to_bytes());
+            let variants = self.variants(name);
+            let unit = cluster::translate(resource, snapshot, &variants);
             if let Some(assignment) = &unit.assignment {
                 self.assignment_users.add(assignment.clone(), name.clone());
             }
@@ -219,13 +236,10 @@ impl Translator {
                 self.aggregates.add(member.clone(), name.clone());
             }
             target = unit.target;
-            output = upstream.as_ref().map(|bytes| xxh3_64(bytes));
-            if let Some(bytes) = upstream.filter(|_| output != output_before) {
-                delta.puts.push((key(), bytes));
-            }
+            upstreams.extend(unit.upstreams.into_values());
             let state = ClusterState {
                 target,
-                output,
+                variants,
                 assignment: unit.assignment,
                 depends_on: unit.depends_on,
                 notes: unit.notes,
@@ -233,11 +247,36 @@ impl Translator {
             };
             self.clusters.insert(name.clone(), state);
         }
-        if output.is_none() && output_before.is_some() {
-            delta.deletes.push(key());
-        }
         if target != target_before {
             configs.extend(self.cluster_users.get(name).cloned());
+        }
+        upstreams
+    }
+
+    /// What routes ask of a cluster; the default where none does.
+    fn variants(&self, name: &Arc<str>) -> BTreeSet<Variant> {
+        let mut variants: BTreeSet<_> = self.variant_users.get(name).map(|(v, _)| v.clone()).collect();
+        if variants.is_empty() {
+            variants.insert(Variant::default());
+        }
+        variants
+    }
+
+    fn publish(&mut self, cluster: Arc<str>, upstreams: Vec<Upstream>, delta: &mut Delta) {
+        let mut before = self.upstreams.remove(&cluster).unwrap_or_default();
+        let mut outputs = BTreeMap::new();
+        for upstream in upstreams {
+            let key = Key::new(Directory::Upstreams, &upstream.id);
+            let value = upstream.to_bytes();
+            let hash = xxh3_64(&value);
+            if before.remove(&key) != Some(hash) {
+                delta.puts.push((key.clone(), value));
+            }
+            outputs.insert(key, hash);
+        }
+        delta.deletes.extend(before.into_keys());
+        if !outputs.is_empty() {
+            self.upstreams.insert(cluster, outputs);
         }
     }
 
@@ -273,12 +312,20 @@ impl Translator {
         }
     }
 
-    fn update_config(&mut self, key: ConfigKey, snapshot: &Snapshot, delta: &mut Delta) {
+    /// Brings the routes of a configuration up to date; clusters of which it asks something else go into `asked`.
+    fn update_config(
+        &mut self,
+        key: ConfigKey,
+        snapshot: &Snapshot,
+        asked: &mut BTreeSet<Arc<str>>,
+        delta: &mut Delta,
+    ) {
         let mut state = self.configs.remove(&key).unwrap_or_default();
         let users = self.users(&key);
         let bytes = self.config_bytes(&key, snapshot).filter(|_| !users.is_empty());
         let mut units = std::mem::take(&mut state.units).into_iter();
         let mut clusters = BTreeSet::new();
+        let mut uses = Uses::new();
         for (at, (manager, destinations)) in users.iter().enumerate() {
             let Some(bytes) = &bytes else { break };
             let mut unit = units.next().unwrap_or_default();
@@ -296,12 +343,15 @@ impl Translator {
             };
             unit.update(bytes, served, &targets, delta);
             clusters.extend(unit.clusters());
+            uses.extend(unit.uses());
             state.units.push(unit);
         }
         units.for_each(|unit| unit.remove(delta));
         self.note_clusters(&key, &state.clusters, &clusters);
+        self.note_uses(&key, &state.uses, &uses, asked);
         if bytes.is_some() {
             state.clusters = clusters;
+            state.uses = uses;
             self.configs.insert(key, state);
         }
     }
@@ -347,6 +397,17 @@ impl Translator {
         }
         for new in now.difference(before) {
             self.cluster_users.add(new.clone(), key.clone());
+        }
+    }
+
+    fn note_uses(&mut self, key: &ConfigKey, before: &Uses, now: &Uses, asked: &mut BTreeSet<Arc<str>>) {
+        for (cluster, variant) in before.difference(now) {
+            self.variant_users.remove(cluster, &(variant.clone(), key.clone()));
+            asked.insert(cluster.clone());
+        }
+        for (cluster, variant) in now.difference(before) {
+            self.variant_users.add(cluster.clone(), (variant.clone(), key.clone()));
+            asked.insert(cluster.clone());
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{
     Severity,
     action::{self, Targets},
     domain::{self, DomainGroup},
+    effect::Uses,
     filter::Overrides,
     id::Id,
     manager::Manager,
@@ -49,6 +50,8 @@ pub(super) struct HostRoutes {
     pub routes: Vec<Route>,
     /// The clusters that its routes name, there or not.
     pub clusters: BTreeSet<Arc<str>>,
+    /// The upstreams that they refer to.
+    pub uses: Uses,
     /// Some path could not stay native: APISIX tries these routes one after the other.
     pub flat: bool,
 }
@@ -64,6 +67,7 @@ pub(super) fn translate(
     let mut result = HostRoutes::default();
     host.routes.iter().for_each(|route| action::clusters(route, &mut result.clusters));
     let entries = entries(host, around, targets, notes);
+    result.uses = entries.iter().flat_map(|entry| entry.case.effect.uses.iter().cloned()).collect();
     for group in &domain::groups(&host.domains, around.ignore_port, notes) {
         let id = id.clone().name(&group.label);
         Group { host, around, group, id }.add_routes(&entries, &mut result, notes);
@@ -86,6 +90,7 @@ fn entries(
         manager: around.manager,
         config: &around.overrides,
         host: &overrides,
+        retry_policy: host.retry_policy.as_ref(),
         fail_closed: around.fail_closed,
     };
     let mut entries: Vec<Entry> = Vec::with_capacity(host.routes.len());

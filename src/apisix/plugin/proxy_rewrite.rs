@@ -11,8 +11,19 @@ use crate::apisix::{
 };
 
 /// `proxy-rewrite`.
+///
+/// It always makes the path anew: from the request's own target, or from nginx's decoded and normalised one, which it
+/// encodes. The plugin calls the first unsafe, since an upstream sees what no rule of APISIX's saw; without the plugin
+/// it sees just that.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ProxyRewrite {
+    /// What the path is made from, and patterns are for.
+    #[serde(
+        rename = "use_real_request_uri_unsafe",
+        serialize_with = "is_sent",
+        skip_serializing_if = "Target::is_decoded"
+    )]
+    pub target: Target,
     /// The whole path instead, with `$name` for variables; the query stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
@@ -31,6 +42,22 @@ pub struct ProxyRewrite {
     /// For which requests; without it for all.
     #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
     pub meta: Option<Meta>,
+}
+
+/// What [`ProxyRewrite`] makes a path from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Target {
+    /// The request's target, query and all, byte for byte. Of no effect on gRPC upstreams.
+    #[default]
+    Sent,
+    /// nginx's path, decoded and normalised, without the query; the result is encoded.
+    Decoded,
+}
+
+impl Target {
+    fn is_decoded(&self) -> bool {
+        *self == Self::Decoded
+    }
 }
 
 /// Header operations of [`ProxyRewrite`], in the order in which they are done.
@@ -78,6 +105,10 @@ impl RequestHeaders {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+fn is_sent<S: Serializer>(target: &Target, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(*target == Target::Sent)
 }
 
 /// Pairs, one after the other.
@@ -140,7 +171,7 @@ mod tests {
         };
         assert_eq!(
             serde_json::to_string(&plugin).unwrap(),
-            r#"{"regex_uri":["^/a","/b","c","d"],"headers":{"add":{"a":"1","b":["1","2"]}}}"#
+            r#"{"use_real_request_uri_unsafe":true,"regex_uri":["^/a","/b","c","d"],"headers":{"add":{"a":"1","b":["1","2"]}}}"#
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Direct responses to fault-injection. Mapping row 54.
 
 use crate::{
-    apisix::Plugins,
+    apisix::{Plugins, literal},
     pb::{
         envoy::config::{core::v3::data_source::Specifier, route::v3::DirectResponseAction},
         path::Path,
@@ -19,12 +19,18 @@ pub(super) fn plugin(action: &DirectResponseAction, path: &Path<'_>, notes: &mut
     }
     let body = match action.body.as_ref().and_then(|b| b.specifier.as_ref()) {
         Some(Specifier::InlineString(text)) => Some(text.clone()),
-        Some(Specifier::InlineBytes(bytes)) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        Some(Specifier::InlineBytes(bytes)) => Some(text(bytes, path, notes)),
         None => None,
     };
-    let body = body.filter(|text| !text.is_empty());
-    if body.as_ref().is_some_and(|text| text.contains('$')) {
-        notes.traffic(&path.field("body"), "holds a $, which may be read as a variable");
+    Some(Plugins::answer(action.status, body.filter(|text| !text.is_empty()).as_deref().map(literal)))
+}
+
+/// Objects are JSON, which holds text alone.
+fn text(bytes: &[u8], path: &Path<'_>, notes: &mut Notes) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    if matches!(text, std::borrow::Cow::Owned(_)) {
+        let detail = "is not UTF-8: each byte that is not is sent as a replacement character";
+        notes.traffic(&path.field("body"), detail);
     }
-    Some(Plugins::answer(action.status, body))
+    text.into_owned()
 }

@@ -4,32 +4,37 @@ use std::collections::BTreeMap;
 
 use crate::{
     apisix::{
-        InlineUpstream, MAX_WEIGHTED_UPSTREAMS, Plugins, SplitRule, SplitTarget, TrafficSplit,
-        WeightedUpstream,
+        InlineUpstream, MAX_WEIGHTED_UPSTREAMS, SplitRule, SplitTarget, TrafficSplit, WeightedUpstream,
     },
     pb::{envoy::config::route::v3::WeightedCluster, path::Path},
 };
 
 use super::{Chosen, Targets};
-use crate::translate::{cluster::Target, effect::Effect, endpoint::small_weights, id, note::Notes};
+use crate::translate::{
+    cluster::{Target, Variant},
+    effect::Effect,
+    endpoint::small_weights,
+    note::Notes,
+};
 
 /// The effect of a split. A share whose cluster has no upstream goes to an upstream without nodes: it is answered
 /// with 503, as Envoy does, and the other shares are served.
 pub(super) fn effect(
     split: &WeightedCluster,
+    asked: &Variant,
     targets: Targets<'_>,
     path: &Path<'_>,
     notes: &mut Notes,
 ) -> Chosen {
+    let mut effect = Effect::default();
     let mut shares: BTreeMap<Option<String>, f64> = BTreeMap::new();
     let mut connect = 0.0f64;
-    let mut unguarded = false;
     for (at, cluster) in split.clusters.iter().enumerate().filter(|(_, c)| c.weight.unwrap_or(0) > 0) {
-        let target = match targets(&cluster.name) {
-            Target::Published { connect_timeout, encrypted, .. } => {
+        let target = targets(&cluster.name);
+        let target = match target {
+            Target::Published { connect_timeout, .. } => {
                 connect = connect.max(connect_timeout);
-                unguarded |= encrypted;
-                Some(id::upstream(&cluster.name))
+                Some(effect.use_upstream(&cluster.name, &target, asked.clone()))
             }
             Target::OwnPort { .. } | Target::Unpublished | Target::Unknown => {
                 let detail = format!("{:?} has no upstream: its share is answered with 503", cluster.name);
@@ -51,8 +56,7 @@ pub(super) fn effect(
         return None;
     }
     if shares.len() == 1 {
-        let effect =
-            Effect { upstream_id: shares.into_keys().next().flatten(), unguarded, ..Effect::default() };
+        effect.upstream_id = shares.into_keys().next().flatten();
         return Some((effect, connect));
     }
     let weights = small_weights(&shares.values().copied().collect::<Vec<_>>());
@@ -65,6 +69,6 @@ pub(super) fn effect(
     };
     let weighted_upstreams = shares.into_keys().zip(weights).map(entry).collect();
     let plugin = TrafficSplit { rules: [SplitRule { weighted_upstreams }], meta: None };
-    let plugins = Plugins { traffic_split: Some(plugin), ..Plugins::default() };
-    Some((Effect { plugins, unguarded, ..Effect::default() }, connect))
+    effect.plugins.traffic_split = Some(plugin);
+    Some((effect, connect))
 }

@@ -71,15 +71,16 @@ impl PathTest {
         })
     }
 
-    /// The path's beginning as a pattern, for a rewrite; `None` where the whole path is replaced.
-    pub fn prefix_pattern(&self) -> Option<String> {
-        match self {
-            Self::Prefix(text) | Self::Separated(text) => Some(format!("^{}", escape(text))),
-            Self::PrefixIgnoringCase(text) | Self::SeparatedIgnoringCase(text) => {
-                Some(format!("(?i)^{}", escape(text)))
-            }
-            Self::Exact(_) | Self::ExactIgnoringCase(_) | Self::Regex(_) => None,
-        }
+    /// The path's beginning as it is sent, as a pattern; `None` where the whole path counts.
+    pub fn raw_prefix(&self) -> Option<String> {
+        let text = escape(self.literal());
+        Some(match self {
+            Self::Prefix(_) => text,
+            Self::PrefixIgnoringCase(_) => format!("(?i:{text})"),
+            Self::Separated(_) => format!(r"{text}(?=[/?]|\z)"),
+            Self::SeparatedIgnoringCase(_) => format!(r"(?i:{text})(?=[/?]|\z)"),
+            Self::Exact(_) | Self::ExactIgnoringCase(_) | Self::Regex(_) => return None,
+        })
     }
 
     fn literal(&self) -> &str {

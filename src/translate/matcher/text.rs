@@ -2,7 +2,7 @@
 
 use regex_syntax::{
     ParserBuilder,
-    hir::{Class, Hir, HirKind, Look},
+    hir::{Hir, HirKind, Look},
 };
 
 use crate::{
@@ -48,27 +48,6 @@ fn is_nothing(hir: &Hir) -> bool {
         HirKind::Capture(capture) => is_nothing(&capture.sub),
         HirKind::Concat(parts) => parts.iter().all(is_nothing),
         HirKind::Alternation(parts) => parts.iter().any(is_nothing),
-    }
-}
-
-/// Whether a match of a regular expression may hold this character.
-pub(super) fn may_match_char(regex: &str, c: char) -> bool {
-    parsed(regex).is_none_or(|hir| may_hold(&hir, c))
-}
-
-fn may_hold(hir: &Hir, c: char) -> bool {
-    match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => false,
-        HirKind::Literal(literal) => literal.0.contains(&(c as u8)),
-        HirKind::Class(Class::Unicode(class)) => {
-            class.ranges().iter().any(|r| (r.start()..=r.end()).contains(&c))
-        }
-        HirKind::Class(Class::Bytes(class)) => {
-            class.ranges().iter().any(|r| (r.start()..=r.end()).contains(&(c as u8)))
-        }
-        HirKind::Repetition(repetition) => may_hold(&repetition.sub, c),
-        HirKind::Capture(capture) => may_hold(&capture.sub, c),
-        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(|part| may_hold(part, c)),
     }
 }
 
@@ -134,16 +113,6 @@ mod tests {
         }
         for regex in [".", "a+", r"\b", "^.+$", "a|b", "(a)"] {
             assert!(!matches_nothing(regex), "{regex}");
-        }
-    }
-
-    #[test]
-    fn what_may_hold_a_character() {
-        for regex in [".*", "&", "[^a]", "(x|a&b)", "[!-~]"] {
-            assert!(may_match_char(regex, '&'), "{regex}");
-        }
-        for regex in ["[0-9]+", "v1|v2", r"\w*", ""] {
-            assert!(!may_match_char(regex, '&'), "{regex}");
         }
     }
 }
