@@ -20,8 +20,9 @@ use prost_reflect::{
 };
 use serde_json::{Value, json};
 use support::{
+    apisix::Apisix,
+    exchange::{Outcome, Request},
     load,
-    router::{Outcome, Request, choose},
 };
 
 const TYPE: &str = "type.googleapis.com/";
@@ -66,11 +67,10 @@ fn resources(documents: &[Value]) -> Vec<(ResourceType, Resource)> {
 /// Nothing gets to the cluster, and the list says why.
 fn is_closed(resources: Vec<(ResourceType, Resource)>, what: &str) {
     let translation = translate(&load::snapshot(resources));
-    let outcome = choose(
-        &translation.objects,
-        &Request::get("10.0.0.1:80", "a.com", "/x").var("realip_remote_addr", "10.0.0.9"),
-    );
-    assert!(!matches!(outcome, Outcome::Upstreams(_) | Outcome::Nodes(_)), "{what}: {outcome:?}");
+    let request =
+        Request { remote_addr: "10.0.0.9".to_owned(), ..Request::get("10.0.0.1:80", "a.com", "/x") };
+    let outcome = Apisix::new(&translation.objects).answer(&request);
+    assert!(matches!(outcome, Outcome::Answer(_)), "{what}: {outcome:?}");
     let listed = translation.issues.iter().any(|issue| issue.severity == Severity::Security);
     assert!(listed, "{what}: {:?}", translation.issues);
 }
@@ -78,8 +78,8 @@ fn is_closed(resources: Vec<(ResourceType, Resource)>, what: &str) {
 #[test]
 fn the_base_is_open() {
     let translation = translate(&load::snapshot(resources(&base())));
-    let outcome = choose(&translation.objects, &Request::get("10.0.0.1:80", "a.com", "/x"));
-    assert_eq!(outcome, Outcome::Upstreams(vec!["a".to_owned()]));
+    let outcome = Apisix::new(&translation.objects).answer(&Request::get("10.0.0.1:80", "a.com", "/x"));
+    assert!(matches!(&outcome, Outcome::Forward(to) if to.clusters.contains("a")), "{outcome:?}");
 }
 
 #[test]
