@@ -23,7 +23,7 @@ use std::{
 use prost::Message;
 
 use crate::{
-    apisix::Upstream,
+    apisix::{Scheme, Upstream},
     pb::{
         envoy::config::cluster::v3::Cluster,
         google::protobuf::{Any, Duration},
@@ -70,6 +70,8 @@ pub(super) enum Target {
         hostnames: bool,
         /// Endpoints want TLS, and do not get it.
         encrypted: bool,
+        /// Endpoints are spoken to in gRPC.
+        grpc: bool,
     },
     /// It is there, and means where each connection was going; here that is this port of the pod itself.
     OwnPort {
@@ -206,6 +208,7 @@ impl Run<'_> {
             hashes: settings.hashes,
             hostnames: service.has_hostnames(),
             encrypted,
+            grpc: matches!(settings.spec.scheme, Some(Scheme::Grpc | Scheme::Grpcs)),
         };
         let mut upstreams = BTreeMap::new();
         for variant in self.variants {

@@ -179,7 +179,7 @@ mod tests {
         let unit = unit(&cluster, &[Variant::default(), hash()]);
         assert!(matches!(unit.target, Target::Published { hashes: true, hostnames: false, .. }));
         let [plain, hashed] = [&unit.upstreams[&Variant::default()], &unit.upstreams[&hash()]];
-        assert_eq!(plain.id, id::upstream("a"));
+        assert_eq!(plain.id, id::variant("a", &Variant::default()));
         assert_ne!(plain.id, hashed.id);
         assert_eq!((plain.spec.balancer, plain.spec.retries), (Balancer::RoundRobin, 0));
         let spec = &hashed.spec;

@@ -69,6 +69,7 @@ mod tests {
             hashes,
             hostnames,
             encrypted: false,
+            grpc: false,
         };
         assert_eq!(published(false, false).settle(asked.clone()), Variant::default());
         let kept = published(true, true).settle(asked.clone());
