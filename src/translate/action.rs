@@ -99,6 +99,7 @@ fn forward(action: &RouteAction, around: Around<'_>, path: &Path<'_>, notes: &mu
             Host::Upstream(host) => host.clone(),
             Host::Plugin(_) => PassHost::Pass,
         },
+        subset: super::cluster::labels(action.metadata_match.as_ref()),
     };
     let chosen = match &action.cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => {

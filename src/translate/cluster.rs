@@ -12,6 +12,7 @@ mod policy;
 mod protocol;
 mod service;
 mod settings;
+mod subset;
 mod transport;
 mod variant;
 
@@ -40,11 +41,10 @@ use super::{
     note::{Note, Notes},
 };
 
-#[allow(unused_imports, reason = "until routes ask for variants")]
-pub(super) use self::variant::HashKey;
 pub(super) use self::{
+    subset::{Labels, labels},
     transport::Sockets,
-    variant::{PassHost, Variant},
+    variant::{HashKey, PassHost, Variant},
 };
 
 /// Envoy's default `connect_timeout`.
@@ -70,6 +70,8 @@ pub(super) enum Target {
         hostnames: bool,
         /// Endpoints want TLS, and do not get it.
         encrypted: bool,
+        /// A route's labels choose among endpoints.
+        subsets: bool,
     },
     /// It is there, and means where each connection was going; here that is this port of the pod itself.
     OwnPort {
@@ -216,6 +218,7 @@ impl Run<'_> {
             hashes: settings.hashes,
             hostnames: service.has_hostnames(),
             encrypted,
+            subsets: settings.subsets.is_some(),
         };
         let plain = service.upstream(&Variant::default(), Variant::default(), &mut self.notes);
         if let Err(violation) = plain.check() {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    apisix::{Condition, escape, is_host},
+    apisix::{Condition, Operand, Operator, escape, is_host},
     pb::path::Path,
 };
 
@@ -45,7 +45,7 @@ pub(super) fn groups(domains: &[String], ignore_port: bool, notes: &mut Notes) -
             hostless.insert(String::new(), everything());
         } else if is_prefix(&domain) {
             let prefix = &domain[..domain.len() - 1];
-            hostless.insert(domain.clone(), starting_with(prefix));
+            hostless.insert(domain.clone(), starting_with(prefix, ignore_port));
         } else {
             let (name, port) = split_port(&domain);
             // Nginx drops the trailing dot of a name.
@@ -65,22 +65,35 @@ pub(super) fn groups(domains: &[String], ignore_port: bool, notes: &mut Notes) -
     }
     let hosted = by_ports.into_iter().map(|(ports, hosts)| DomainGroup {
         label: format!("{ports:?}"),
+        vars: not_the_suffix_alone(&hosts)
+            .into_iter()
+            .chain((!ignore_port).then(|| with_port(&ports)))
+            .collect(),
         hosts,
-        vars: if ignore_port { Vec::new() } else { vec![with_port(&ports)] },
         base: 0,
     });
     hosted.chain(hostless.into_values()).collect()
+}
+
+/// Envoy's star stands for something, APISIX's for nothing as well.
+fn not_the_suffix_alone(hosts: &[String]) -> Option<Condition> {
+    let suffixes = hosts.iter().filter_map(|host| host.strip_prefix('*'));
+    let bare: Vec<String> = suffixes.map(str::to_owned).filter(|suffix| !hosts.contains(suffix)).collect();
+    (!bare.is_empty()).then(|| !Condition::is_in("host", bare))
 }
 
 fn everything() -> DomainGroup {
     DomainGroup { label: "*".to_owned(), hosts: Vec::new(), vars: Vec::new(), base: 0 }
 }
 
-fn starting_with(prefix: &str) -> DomainGroup {
+/// The prefix may reach into the port, where ports are compared.
+fn starting_with(prefix: &str, ignore_port: bool) -> DomainGroup {
+    let variable = if ignore_port { "host" } else { "http_host" };
+    let pattern = Operand::Text(format!("^{}.", escape(prefix)));
     DomainGroup {
         label: format!("{prefix}*"),
         hosts: Vec::new(),
-        vars: vec![Condition::matches("host", format!("^{}.", escape(prefix)))],
+        vars: vec![Condition::test(variable, Operator::MatchesIgnoringCase, pattern)],
         base: STEP * (1 + prefix.len() as i64),
     }
 }
@@ -88,7 +101,8 @@ fn starting_with(prefix: &str) -> DomainGroup {
 /// The Host header has one of these ports, or none where `None` is among them.
 fn with_port(ports: &BTreeSet<Option<u16>>) -> Condition {
     let numbers: Vec<String> = ports.iter().flatten().map(u16::to_string).collect();
-    let name = r"^(?:\[[^\]]*\]|[^:]*)";
+    // Nginx drops the trailing dot of a name, for Envoy it is another name.
+    let name = r"^(?:\[[^\]]*\]|[^:]*[^:.])";
     let pattern = match (numbers.is_empty(), ports.contains(&None)) {
         (true, _) => format!(r"{name}\z"),
         (false, true) => format!(r"{name}(?::(?:{}))?\z", numbers.join("|")),
@@ -128,7 +142,7 @@ mod tests {
         let found = groups_of(&["a", "a.", "*.b"], true);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].hosts, ["*.b", "a"]);
-        assert!(found[0].vars.is_empty());
+        assert_eq!(serde_json::to_string(&found[0].vars).unwrap(), r#"[["host","!","in",[".b"]]]"#);
     }
 
     #[test]

@@ -138,27 +138,29 @@ impl Ports {
         match destination {
             Destination::Anywhere => Vec::new(),
             Destination::Address { text, .. } => vec![Condition::equals(ORIGINAL_DST, text)],
-            Destination::OutboundPort(port) => self.port_conditions(*port, |p| (&p.inbound, is_local())),
-            Destination::InboundPort(port) => self.port_conditions(*port, |p| (&p.outbound, !is_local())),
+            Destination::OutboundPort(port) => {
+                let mut conditions = self.port_conditions(*port);
+                if self.0.get(port).is_some_and(|port_use| !port_use.inbound.is_empty()) {
+                    conditions.push(is_local());
+                }
+                conditions
+            }
+            // Whatever the outbound listeners: this pod's call of a port elsewhere that no listener has is not for it.
+            Destination::InboundPort(port) => {
+                let mut conditions = self.port_conditions(*port);
+                conditions.push(!is_local());
+                conditions
+            }
         }
     }
 
-    fn port_conditions(
-        &self,
-        port: u16,
-        other_direction: impl Fn(&PortUse) -> (&BTreeSet<(ConfigKey, Arc<str>)>, Condition),
-    ) -> Vec<Condition> {
+    fn port_conditions(&self, port: u16) -> Vec<Condition> {
         let mut conditions = vec![Condition::matches(ORIGINAL_DST, format!(":{port}$"))];
-        if let Some(port_use) = self.0.get(&port) {
-            let taken: BTreeSet<&String> = port_use.specific.iter().map(|(text, _)| text).collect();
-            if !taken.is_empty() {
-                let taken = taken.into_iter().cloned().collect();
-                conditions.push(!Condition::is_in(ORIGINAL_DST, taken));
-            }
-            let (others, distinction) = other_direction(port_use);
-            if !others.is_empty() {
-                conditions.push(distinction);
-            }
+        let specific = self.0.get(&port).into_iter().flat_map(|port_use| &port_use.specific);
+        let taken: BTreeSet<&String> = specific.map(|(text, _)| text).collect();
+        if !taken.is_empty() {
+            let taken = taken.into_iter().cloned().collect();
+            conditions.push(!Condition::is_in(ORIGINAL_DST, taken));
         }
         conditions
     }

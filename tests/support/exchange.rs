@@ -66,7 +66,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
     /// The clusters it may go to: several where a weighted choice is left open, `ip:port` for a node that stands in
-    /// the route itself.
+    /// the route itself, `503` for a share that is answered so.
     pub clusters: BTreeSet<String>,
     /// Method, Host header, path and query and headers as the upstream gets them; the headers sorted.
     pub method: String,

@@ -49,6 +49,7 @@ fn cors() -> Cors {
 fn rewrite() -> ProxyRewrite {
     let headers = || BTreeMap::from([(text("x-a"), texts(&["1", "$host"]))]);
     ProxyRewrite {
+        target: RewriteTarget::Sent,
         uri: Some(text("/a")),
         regex_uri: vec![[text("^/a(.*)"), text("/b$1")]],
         host: Some(text("a.com:80")),

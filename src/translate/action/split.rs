@@ -11,7 +11,7 @@ use crate::{
 
 use super::{Chosen, Targets};
 use crate::translate::{
-    cluster::{Target, Variant},
+    cluster::{Target, Variant, labels},
     effect::Effect,
     endpoint::small_weights,
     note::Notes,
@@ -34,7 +34,9 @@ pub(super) fn effect(
         let target = match target {
             Target::Published { connect_timeout, .. } => {
                 connect = connect.max(connect_timeout);
-                Some(effect.use_upstream(&cluster.name, &target, asked.clone()))
+                let mut asked = asked.clone();
+                asked.subset.extend(labels(cluster.metadata_match.as_ref()));
+                Some(effect.use_upstream(&cluster.name, &target, asked))
             }
             Target::OwnPort { .. } | Target::Unpublished | Target::Unknown => {
                 let detail = format!("{:?} has no upstream: its share is answered with 503", cluster.name);

@@ -14,7 +14,10 @@ use crate::{
     },
 };
 
-use super::{super::note::Notes, text::TextTest};
+use super::{
+    super::note::Notes,
+    text::{self, TextTest},
+};
 
 /// The conditions of one matcher; `None` when it has been noted that there are none.
 pub(in crate::translate) fn conditions(
@@ -75,15 +78,10 @@ fn string_test(variable: &str, matcher: &StringMatcher, path: &Path<'_>, notes: 
             | MatchPattern::Suffix(text)
             | MatchPattern::Contains(text),
         ) => text.is_empty(),
-        Some(MatchPattern::SafeRegex(regex)) => passes_empty(&regex.regex),
+        Some(MatchPattern::SafeRegex(regex)) => text::matches_nothing(&regex.regex),
         None => false,
     };
     Some(Test { condition: TextTest::of(matcher, path, notes)?.on(variable), empty_passes })
-}
-
-/// Whether a regular expression matches nothing at all, for the usual forms.
-fn passes_empty(regex: &str) -> bool {
-    regex.is_empty() || matches!(regex, ".*" | "^.*$" | "^$" | ".*$" | "^.*")
 }
 
 /// The fields that StringMatcher has replaced.

@@ -1,5 +1,10 @@
 //! String matchers on any variable, with Envoy's rules for values that are missing.
 
+use regex_syntax::{
+    ParserBuilder,
+    hir::{Hir, HirKind, Look},
+};
+
 use crate::{
     apisix::{Condition, Operand, Operator, escape},
     pb::{
@@ -23,6 +28,32 @@ pub(in crate::translate) enum TextTest {
 /// `^(?:re)\z`: RE2 matches the whole value, PCRE searches; `$` would allow a newline at the end.
 pub(in crate::translate) fn whole(regex: &str) -> String {
     format!(r"^(?:{regex})\z")
+}
+
+/// Whether a regular expression matches the empty text.
+pub(super) fn matches_nothing(regex: &str) -> bool {
+    parsed(regex).is_some_and(|hir| is_nothing(&hir))
+}
+
+fn is_nothing(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Empty => true,
+        HirKind::Literal(_) | HirKind::Class(_) => false,
+        HirKind::Look(look) => match look {
+            Look::Start | Look::End | Look::StartLF | Look::EndLF | Look::StartCRLF | Look::EndCRLF => true,
+            Look::WordAsciiNegate | Look::WordUnicodeNegate => true,
+            _ => false,
+        },
+        HirKind::Repetition(repetition) => repetition.min == 0 || is_nothing(&repetition.sub),
+        HirKind::Capture(capture) => is_nothing(&capture.sub),
+        HirKind::Concat(parts) => parts.iter().all(is_nothing),
+        HirKind::Alternation(parts) => parts.iter().any(is_nothing),
+    }
+}
+
+/// `None` for RE2's own spellings.
+fn parsed(regex: &str) -> Option<Hir> {
+    ParserBuilder::new().utf8(false).nest_limit(1000).build().parse(regex).ok()
 }
 
 impl TextTest {
@@ -67,6 +98,21 @@ impl TextTest {
             Self::PatternIgnoringCase(pattern) => {
                 Condition::test(variable, Operator::MatchesIgnoringCase, Operand::Text(pattern))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_matches_the_empty_text() {
+        for regex in ["", ".*", "^$", "a?", "(a|)", "x{0,3}", "^.*$", r"\B", "(?:a*)+"] {
+            assert!(matches_nothing(regex), "{regex}");
+        }
+        for regex in [".", "a+", r"\b", "^.+$", "a|b", "(a)"] {
+            assert!(!matches_nothing(regex), "{regex}");
         }
     }
 }
