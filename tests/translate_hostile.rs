@@ -211,14 +211,19 @@ fn hexadecimal(bytes: &[u8]) -> String {
 #[test]
 fn hostile_texts_in_every_field() {
     let (mut texts, mut tried) = (0, 0);
+    let mut elsewhere: BTreeSet<String> = BTreeSet::new();
     for (name, document) in golden() {
         let resources = load::resources(&document);
         let mut world = World::new(&resources);
         let objects = world.objects.clone();
         for place in places(&document, &mut Vec::new()) {
-            texts += 1;
             let (at, inside) = place.split_first().expect("a document is a list");
             let at: usize = at.parse().expect("of resources");
+            // Most cases share their listener and cluster.
+            if elsewhere.contains(&document[at].to_string()) {
+                continue;
+            }
+            texts += 1;
             for hostile in HOSTILE.iter().map(|&text| text.to_owned()).chain(["a".repeat(300)]) {
                 let mut changed = document[at].clone();
                 *field(&mut changed, inside) = Value::String(hostile.clone());
@@ -229,6 +234,7 @@ fn hostile_texts_in_every_field() {
                 assert!(outcome.is_ok(), "{name}: {place:?}: {hostile:?}");
             }
         }
+        elsewhere.extend(document.as_array().into_iter().flatten().map(Value::to_string));
         assert_eq!(world.objects, objects, "{name}: the good texts again give other objects");
     }
     eprintln!("{texts} texts, {tried} hostile ones");

@@ -70,19 +70,12 @@ impl Operator {
 pub enum Operand {
     /// No value at all.
     Null,
-    /// An argument without a value.
-    #[serde(serialize_with = "is_true")]
-    True,
     /// Makes the variable a number too.
     Number(i64),
     /// Text or a pattern.
     Text(String),
     /// For `in` and `ipmatch`.
     List(Vec<String>),
-}
-
-fn is_true<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bool(true)
 }
 
 impl Condition {

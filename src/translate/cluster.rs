@@ -12,6 +12,7 @@ mod policy;
 mod protocol;
 mod service;
 mod settings;
+mod subset;
 mod transport;
 mod variant;
 
@@ -23,7 +24,7 @@ use std::{
 use prost::Message;
 
 use crate::{
-    apisix::Upstream,
+    apisix::{Scheme, Upstream},
     pb::{
         envoy::config::cluster::v3::Cluster,
         google::protobuf::{Any, Duration},
@@ -40,11 +41,10 @@ use super::{
     note::{Note, Notes},
 };
 
-#[allow(unused_imports, reason = "until routes ask for variants")]
-pub(super) use self::variant::HashKey;
 pub(super) use self::{
+    subset::{Labels, labels},
     transport::Sockets,
-    variant::{PassHost, Variant},
+    variant::{HashKey, PassHost, Variant},
 };
 
 /// Envoy's default `connect_timeout`.
@@ -70,6 +70,10 @@ pub(super) enum Target {
         hostnames: bool,
         /// Endpoints want TLS, and do not get it.
         encrypted: bool,
+        /// A route's labels choose among endpoints.
+        subsets: bool,
+        /// Endpoints are spoken to in gRPC.
+        grpc: bool,
     },
     /// It is there, and means where each connection was going; here that is this port of the pod itself.
     OwnPort {
@@ -199,13 +203,25 @@ impl Run<'_> {
         unit
     }
 
+    /// Something that guards the way to the endpoints has been noted as not honoured, which nobody grades here.
+    fn is_unguarded(&self) -> bool {
+        let graded = |path: &str| GRADED_HERE.contains(&path.split(['.', '[']).next().unwrap_or_default());
+        self.notes
+            .since(0)
+            .iter()
+            .any(|note| note.severity == super::Severity::Security && !graded(&note.path))
+    }
+
     fn publish(&mut self, settings: &Settings, endpoints: &Endpoints, encrypted: bool) -> ClusterUnit {
         let service = Service::new(self.name, settings, endpoints);
+        let encrypted = encrypted || self.is_unguarded();
         let target = Target::Published {
             connect_timeout: settings.connect_timeout,
             hashes: settings.hashes,
             hostnames: service.has_hostnames(),
             encrypted,
+            subsets: settings.subsets.is_some(),
+            grpc: matches!(settings.spec.scheme, Some(Scheme::Grpc | Scheme::Grpcs)),
         };
         let plain = service.upstream(&Variant::default(), Variant::default(), &mut self.notes);
         if let Err(violation) = plain.check() {

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::apisix::{Condition, InlineUpstream, Plugins, Timeout};
+use crate::apisix::{Abort, Condition, FaultInjection, InlineUpstream, Plugins, Timeout};
 
 use super::{
     cluster::{Target, Variant},
@@ -33,6 +33,8 @@ pub(super) struct Case {
 pub(super) struct Effect {
     pub upstream_id: Option<String>,
     pub upstream: Option<InlineUpstream>,
+    /// Some of its upstreams are spoken to in gRPC.
+    pub grpc: bool,
     /// What `upstream_id` and the plugins refer to.
     pub uses: Uses,
     pub timeout: Option<Timeout>,
@@ -40,8 +42,12 @@ pub(super) struct Effect {
     pub websocket: bool,
     /// The one that requests go to; without a name where they go to several.
     pub cluster: Cluster,
+    /// The route itself answers, without a cluster: filters that allow something for a cluster stay out of it.
+    pub direct: bool,
     /// Something that guards the route is not honoured: the policy decides whether it is served.
     pub unguarded: bool,
+    /// The case is there only to be closed: where unguarded routes are served, it is not.
+    pub stand_in: bool,
 }
 
 /// What is said of a cluster where it is chosen.
@@ -52,10 +58,45 @@ pub(super) struct Cluster {
     pub filters: Option<Arc<Overrides>>,
 }
 
+impl Cluster {
+    /// Filters do something else to its requests, or their answers are changed otherwise, than those of others.
+    pub fn is_apart(&self) -> bool {
+        self.filters.is_some() || self.headers.changes_answers()
+    }
+}
+
 impl Case {
     /// The case of every request that is left.
     pub fn always(effect: Effect) -> Self {
         Self { label: String::new(), when: Vec::new(), effect }
+    }
+
+    /// A case tried before this one, which answers some of its requests. What is done to any answer stays.
+    pub fn answered(&self, when: Vec<Condition>, abort: Abort) -> Self {
+        let plugins = Plugins {
+            fault_injection: Some(FaultInjection { abort: Some(abort), ..FaultInjection::default() }),
+            response_rewrite: self.effect.plugins.response_rewrite.clone(),
+            ..Plugins::default()
+        };
+        let effect = Effect {
+            plugins,
+            direct: self.effect.direct,
+            unguarded: self.effect.unguarded,
+            ..Effect::default()
+        };
+        Self { label: String::new(), when, effect }
+    }
+
+    /// Puts this case before the others, under a label that none of them has.
+    pub fn go_before(mut self, cases: &mut Vec<Case>, label: &str) {
+        self.label = label.to_owned();
+        for number in 2.. {
+            if cases.iter().all(|case| case.label != self.label) {
+                break;
+            }
+            self.label = format!("{label} {number}");
+        }
+        cases.insert(0, self);
     }
 }
 
@@ -74,9 +115,15 @@ impl Effect {
     pub fn use_upstream(&mut self, cluster: &str, target: &Target, asked: Variant) -> String {
         // What endpoints expect over TLS does not go to them in the clear.
         self.unguarded |= matches!(target, Target::Published { encrypted: true, .. });
+        self.grpc |= matches!(target, Target::Published { grpc: true, .. });
         let variant = target.settle(asked);
         let id = id::variant(cluster, &variant);
         self.uses.insert((cluster.into(), variant));
         id
+    }
+
+    /// Every request is answered in APISIX's rewrite phase, before plugins of later phases see it.
+    pub fn answers(&self) -> bool {
+        self.plugins.fault_injection.as_ref().is_some_and(|fault| fault.abort.is_some())
     }
 }

@@ -25,7 +25,10 @@ use crate::{
     },
 };
 
-use super::{cluster::Sockets, note::Notes};
+use super::{
+    cluster::{self, Labels, Sockets},
+    note::Notes,
+};
 
 pub(super) use load::{nodes, small_weights};
 
@@ -50,6 +53,8 @@ pub(super) struct Reading {
     pub resolved: bool,
     /// Endpoints are checked.
     pub checked: bool,
+    /// Endpoints stand in subsets.
+    pub subsets: bool,
 }
 
 /// The endpoints of a cluster.
@@ -85,6 +90,8 @@ pub(super) struct Host {
     pub hostname: String,
     /// It wants more than clear text.
     pub encrypted: bool,
+    /// What subsets are made of, in a cluster that has some.
+    pub labels: Labels,
 }
 
 impl Host {
@@ -102,6 +109,8 @@ pub(super) enum Health {
     Degraded,
     /// It takes part in a panic only.
     Unhealthy,
+    /// As unhealthy ones, but it is not counted among those that should be healthy.
+    Draining,
 }
 
 impl Endpoints {
@@ -215,12 +224,14 @@ fn read_host(
         health: health(lb_endpoint.health_status),
         hostname,
         encrypted: reading.sockets.encrypt(lb_endpoint.metadata.as_ref(), locality.metadata.as_ref()),
+        labels: if reading.subsets { cluster::labels(lb_endpoint.metadata.as_ref()) } else { Labels::new() },
     })
 }
 
 fn health(status: i32) -> Health {
     match HealthStatus::try_from(status) {
-        Ok(HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout) => Health::Unhealthy,
+        Ok(HealthStatus::Unhealthy | HealthStatus::Timeout) => Health::Unhealthy,
+        Ok(HealthStatus::Draining) => Health::Draining,
         Ok(HealthStatus::Degraded) => Health::Degraded,
         Ok(HealthStatus::Unknown | HealthStatus::Healthy) | Err(_) => Health::Healthy,
     }

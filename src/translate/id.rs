@@ -15,12 +15,12 @@ pub(super) fn variant(cluster: &str, variant: &Variant) -> String {
         Some(hash) => id.name(&format!("{:?}", hash.on)).name(&hash.key),
         None => id.name(""),
     };
-    match &variant.host {
+    let id = match &variant.host {
         PassHost::Pass => id.name("pass"),
         PassHost::Node => id.name("node"),
         PassHost::Rewrite(host) => id.name("rewrite").name(host),
-    }
-    .finish()
+    };
+    variant.subset.iter().fold(id, |id, (key, value)| id.name(key).name(value)).finish()
 }
 
 /// An id in the making, from the outermost name to the innermost.

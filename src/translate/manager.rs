@@ -18,7 +18,7 @@ use crate::pb::{
     path::Path,
 };
 
-use super::{cluster, filter::Filters, header::Level, note::Notes};
+use super::{client::ClientAddress, cluster, filter::Filters, header::Level, note::Notes};
 
 const WEBSOCKET: &str = "websocket";
 /// Who a client is, as the proxy that has seen its certificate tells.
@@ -36,6 +36,8 @@ pub(super) struct Manager {
     pub ignores_port: bool,
     /// Requests may become websockets, unless their route forbids it.
     pub websocket: bool,
+    /// Whom guards take for the client.
+    pub client: ClientAddress,
     /// Something that guards the whole chain is not honoured.
     pub unguarded: bool,
 }
@@ -55,9 +57,13 @@ impl Manager {
         addresses(manager, path, notes);
         limits(manager, path, notes);
         let headers = headers(manager);
+        let client = ClientAddress::read(manager, path, notes);
         // Of the filters as they came, not as they were read: what does nothing today may do something tomorrow.
-        let text = format!("{:?} {headers:?} {ignores_port} {websocket} {unguarded}", manager.http_filters);
-        Self { hash: xxh3_64(text.as_bytes()), filters, headers, ignores_port, websocket, unguarded }
+        let text = format!(
+            "{:?} {client:?} {headers:?} {ignores_port} {websocket} {unguarded}",
+            manager.http_filters
+        );
+        Self { hash: xxh3_64(text.as_bytes()), filters, client, headers, ignores_port, websocket, unguarded }
     }
 
     /// Whether requests of a route may become websockets, after what the route at `path` says of it.

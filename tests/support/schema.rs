@@ -71,7 +71,7 @@ const KNOWN: &[(&str, &str)] = &[
     ),
     (".limit-req", "rate burst key key_type nodelay rejected_code rejected_msg allow_degradation _meta"),
     (".proxy-mirror", "host path path_concat_mode sample_ratio _meta"),
-    (".proxy-rewrite", "uri regex_uri host method headers _meta"),
+    (".proxy-rewrite", "uri regex_uri host method headers use_real_request_uri_unsafe _meta"),
     (".headers", "add set remove"),
     (".headers.add", "*"),
     (".headers.set", "*"),

@@ -57,10 +57,12 @@ const PATHS: [&str; 18] = [
     "/a:b", "/a;p=1", "/a/b+c", "/c",
 ];
 const PATTERNS: [&str; 6] = ["/a|/b", "/a/.*", "/[ab]+", "/a(/b)?", ".*", "/(a|b)/(.*)"];
-const VALUES: [&str; 10] = ["", "1", "12", "21", "A", "a", "3", "-1", "x1", "A1"];
+const VALUES: [&str; 13] = ["", "1", "12", "21", "A", "a", "3", "-1", "x1", "A1", "+1", "0x1", "1.0"];
 const NAMES: [&str; 2] = ["x-a", "x-b"];
-const QUERIES: [&str; 10] =
-    ["", "?q=1", "?q=2&q=1", "?q", "?q=", "?r=1&q=1", "?q=12", "?q=A", "?Q=1", "?q=1=2"];
+const QUERIES: [&str; 14] = [
+    "", "?", "?q=1", "?q=a%20b", "?q=a+b", "?%71=1", "?q=2&q=1", "?q", "?q=", "?r=1&q=1", "?q=12", "?q=A",
+    "?Q=1", "?q=1=2",
+];
 
 /// Resources: listeners, route configurations, clusters.
 #[derive(Debug, Clone)]
@@ -266,6 +268,7 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_filter("a weight", |(shares, _)| shares.iter().any(|(_, weight)| *weight > 0))
             .prop_map(|(shares, rewrites)| Action::Split(shares, rewrites)),
         1 => select(vec!["SERVICE_UNAVAILABLE", "NOT_FOUND", "INTERNAL_SERVER_ERROR"]).prop_map(Action::Unknown),
+        2 => redirect().prop_map(Action::Redirect),
         1 => (select(vec![200, 204, 403, 503]), option::of(select(vec!["text", "a \"$host\" 100% ${uri}"])))
             .prop_map(|(status, body)| Action::Answer(status, body)),
     ]
@@ -274,16 +277,33 @@ fn action() -> impl Strategy<Value = Action> {
 fn rewrites() -> impl Strategy<Value = Value> {
     let path = prop_oneof![
         5 => Just(json!({})),
-        2 => select(vec!["/n", "/", "/n/"]).prop_map(|to| json!({"prefixRewrite": to})),
+        2 => select(vec!["/n", "/", "/n/", "/n?x=1", "/$uri", "/$1${2}"]).prop_map(|to| json!({"prefixRewrite": to})),
+        2 => regex_rewrite(),
     ];
-    path
+    let host = prop_oneof![
+        4 => Just(json!({})),
+        1 => select(vec!["new.com", "new.com:81"]).prop_map(|to| json!({"hostRewriteLiteral": to})),
+        1 => select(vec!["x-a", "x-c"]).prop_map(|name| json!({"hostRewriteHeader": name})),
+    ];
+    (path, host).prop_map(|(mut path, host)| {
+        extend(&mut path, &host);
+        path
+    })
+}
+
+fn regex_rewrite() -> impl Strategy<Value = Value> {
+    let rewrites =
+        vec![("^/a(/?)(.*)", r"/\2"), ("^/(.)", r"/x\1\1"), ("/[ab]+$", "/$"), ("/.*", r"/n\0"), ("b", "c")];
+    select(rewrites)
+        .prop_map(|(regex, to)| json!({"regexRewrite": {"pattern": {"regex": regex}, "substitution": to}}))
 }
 
 fn redirect() -> impl Strategy<Value = Value> {
     let path = prop_oneof![
         2 => Just(json!({})),
         1 => select(vec!["/new", "/new?x=1"]).prop_map(|to| json!({"pathRedirect": to})),
-        1 => select(vec!["/n", "/"]).prop_map(|to| json!({"prefixRewrite": to})),
+        1 => select(vec!["/n", "/", "/$uri"]).prop_map(|to| json!({"prefixRewrite": to})),
+        1 => regex_rewrite(),
     ];
     let scheme = select(vec![json!({}), json!({"httpsRedirect": true}), json!({"schemeRedirect": "http"})]);
     let host = select(vec![json!({}), json!({"hostRedirect": "new.com"})]);

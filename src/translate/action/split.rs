@@ -11,10 +11,13 @@ use crate::{
         WeightedUpstream,
     },
     pb::{
-        envoy::config::route::v3::{
-            RouteAction, WeightedCluster,
-            route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier},
-            weighted_cluster::{ClusterWeight, cluster_weight},
+        envoy::config::{
+            core::v3::Metadata,
+            route::v3::{
+                RouteAction, WeightedCluster,
+                route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier},
+                weighted_cluster::{ClusterWeight, cluster_weight},
+            },
         },
         path::Path,
     },
@@ -22,7 +25,7 @@ use crate::{
 
 use super::{Chosen, Targets};
 use crate::translate::{
-    cluster::{Target, Variant},
+    cluster::{Target, Variant, labels},
     effect::{Cluster, Effect},
     endpoint::small_weights,
     filter::Overrides,
@@ -80,8 +83,9 @@ fn needs_cases(action: &RouteAction, split: &WeightedCluster, targets: Targets<'
             || matches!(targets(&cluster.name), Target::OwnPort { port: Some(_), .. })
     };
     let mut served = split.clusters.iter().filter(|cluster| weight(cluster) > 0.0);
-    let names: BTreeSet<&str> = served.clone().map(|cluster| cluster.name.as_str()).collect();
-    names.len() > MAX_WEIGHTED_UPSTREAMS || served.any(own)
+    let places: BTreeSet<_> =
+        served.clone().map(|cluster| (&cluster.name, labels(cluster.metadata_match.as_ref()))).collect();
+    places.len() > MAX_WEIGHTED_UPSTREAMS || served.any(own)
 }
 
 fn each(action: &RouteAction, split: &WeightedCluster, path: &Path<'_>, notes: &mut Notes) -> Vec<Share> {
@@ -111,10 +115,21 @@ fn of_cluster(action: &RouteAction, cluster: &ClusterWeight, path: &Path<'_>, no
         let host = HostRewriteSpecifier::HostRewriteLiteral(host.clone());
         action.host_rewrite_specifier.get_or_insert(host);
     }
+    if let Some(more) = &cluster.metadata_match {
+        narrow(action.metadata_match.get_or_insert_default(), more);
+    }
     let filters = (!cluster.typed_per_filter_config.is_empty())
         .then(|| Arc::new(Overrides::read(&cluster.typed_per_filter_config, path, notes)));
     let headers = Level::read(cluster, path, notes);
     whole(&action, Cluster { name: cluster.name.clone(), headers, filters })
+}
+
+/// Adds labels that endpoints must have; a cluster's go before the route's.
+fn narrow(metadata: &mut Metadata, more: &Metadata) {
+    for (filter, labels) in &more.filter_metadata {
+        let of_filter = metadata.filter_metadata.entry(filter.clone()).or_default();
+        of_filter.fields.extend(labels.fields.clone());
+    }
 }
 
 /// The effect of a split. A share whose cluster has no upstream goes to an upstream without nodes: it is answered
@@ -134,7 +149,9 @@ pub(super) fn effect(
         let target = match target {
             Target::Published { connect_timeout, .. } => {
                 connect = connect.max(connect_timeout);
-                Some(effect.use_upstream(&cluster.name, &target, asked.clone()))
+                let mut asked = asked.clone();
+                asked.subset.extend(labels(cluster.metadata_match.as_ref()));
+                Some(effect.use_upstream(&cluster.name, &target, asked))
             }
             Target::OwnPort { .. } | Target::Unpublished | Target::Unknown => {
                 let detail = format!("{:?} has no upstream: its share is answered with 503", cluster.name);

@@ -35,19 +35,21 @@ use crate::{
     translate::{endpoint::Localities, note::Notes},
 };
 
-use super::note_unread_in;
+use super::{note_unread_in, subset::Subsets};
 
 /// Policies stand in policies; Envoy's own configurations nest two or three.
 const MAX_DEPTH: usize = 8;
 
 /// What a cluster does with a request.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Policy {
     /// Without a hash key.
     pub balancer: Balancer,
     /// Whether a route's hash key chooses the endpoint.
     pub hashes: bool,
     pub localities: Localities,
+    /// Whether endpoints stand in subsets.
+    pub subsets: Option<Subsets>,
 }
 
 impl Policy {
@@ -60,14 +62,13 @@ impl Policy {
                 Self::round_robin(Localities::Alike)
             });
         }
-        if cluster.lb_subset_config.is_some() {
-            notes.traffic(&Path::ROOT.field("lb_subset_config"), NO_SUBSETS);
-        }
-        untyped(cluster, notes)
+        let subsets = cluster.lb_subset_config.as_ref();
+        let subsets = subsets.map(Subsets::new);
+        Self { subsets, ..untyped(cluster, notes) }
     }
 
     fn round_robin(localities: Localities) -> Self {
-        Self { balancer: Balancer::RoundRobin, hashes: false, localities }
+        Self { balancer: Balancer::RoundRobin, hashes: false, localities, subsets: None }
     }
 
     fn random(localities: Localities, path: &Path<'_>, notes: &mut Notes) -> Self {
@@ -84,8 +85,6 @@ impl Policy {
         Self { hashes: true, ..Self::round_robin(localities) }
     }
 }
-
-const NO_SUBSETS: &str = "subsets are not made: a route's metadata_match reaches all endpoints";
 
 fn untyped(cluster: &Cluster, notes: &mut Notes) -> Policy {
     let specifier = cluster.common_lb_config.as_ref().and_then(|c| c.locality_config_specifier.as_ref());
@@ -186,6 +185,7 @@ fn known(any: &Any, path: &Path<'_>, depth: usize, notes: &mut Notes) -> Option<
 /// Policies that hold another one.
 fn outer(name: &str, any: &Any, path: &Path<'_>, depth: usize, notes: &mut Notes) -> Option<Policy> {
     let depth = depth.checked_sub(1)?;
+    let mut subsets = None;
     let (field, inner, localities) = match name {
         "wrr_locality.v3.WrrLocality" => {
             let config: WrrLocality = decoded(any, path, notes);
@@ -198,7 +198,8 @@ fn outer(name: &str, any: &Any, path: &Path<'_>, depth: usize, notes: &mut Notes
         }
         "subset.v3.Subset" => {
             let config: Subset = decoded(any, path, notes);
-            notes.traffic(path, NO_SUBSETS);
+            // The older message has the same fields under the same numbers.
+            subsets = Some(Subsets::new(&decoded(any, path, notes)));
             ("subset_lb_policy", config.subset_lb_policy, None)
         }
         _ => return None,
@@ -208,7 +209,8 @@ fn outer(name: &str, any: &Any, path: &Path<'_>, depth: usize, notes: &mut Notes
         notes.traffic(&path, "no known policy is served as round robin");
         Policy::round_robin(Localities::Alike)
     });
-    Some(Policy { localities: localities.unwrap_or(inner.localities), ..inner })
+    let localities = localities.unwrap_or(inner.localities);
+    Some(Policy { localities, subsets: subsets.or(inner.subsets), ..inner })
 }
 
 fn localities(config: Option<LocalityLbConfig>) -> Localities {

@@ -22,6 +22,8 @@ use super::{
 /// A cluster as it is served.
 pub(super) struct Service<'a> {
     cluster: &'a str,
+    settings: &'a Settings,
+    endpoints: &'a Endpoints,
     spec: InlineUpstream,
     hostnames: Hostnames<'a>,
 }
@@ -39,13 +41,13 @@ enum Hostnames<'a> {
 
 impl<'a> Service<'a> {
     /// The cluster of this name.
-    pub fn new(cluster: &'a str, settings: &Settings, endpoints: &'a Endpoints) -> Self {
+    pub fn new(cluster: &'a str, settings: &'a Settings, endpoints: &'a Endpoints) -> Self {
         let mut spec = settings.spec.clone();
         spec.nodes = endpoint::nodes(endpoints, settings.panic_threshold);
         if let (Some(checks), Some(port)) = (&mut spec.checks, endpoints.check_port) {
             checks.active.port = Some(port);
         }
-        Self { cluster, spec, hostnames: Hostnames::of(endpoints) }
+        Self { cluster, settings, endpoints, spec, hostnames: Hostnames::of(endpoints) }
     }
 
     pub fn has_hostnames(&self) -> bool {
@@ -61,6 +63,10 @@ impl<'a> Service<'a> {
             spec.balancer = Balancer::Chash;
             spec.hash_on = Some(hash.on);
             spec.key = Some(hash.key);
+        }
+        if let Some(subsets) = &self.settings.subsets {
+            let chosen = subsets.choose(self.endpoints, &settled.subset);
+            spec.nodes = endpoint::nodes(&chosen, self.settings.panic_threshold);
         }
         match settled.host {
             PassHost::Pass => {}

@@ -19,7 +19,7 @@ use crate::{
 
 use super::{
     NO_TIMEOUT, connect_timeout, discovery::Source, health, outlier, panic_threshold, policy::Policy,
-    protocol, transport::Sockets,
+    protocol, subset::Subsets, transport::Sockets,
 };
 
 /// The settings of a cluster.
@@ -31,6 +31,8 @@ pub(super) struct Settings {
     /// Below this percentage of healthy endpoints all are used.
     pub panic_threshold: f64,
     pub reading: Reading,
+    /// Whether a route's labels choose among endpoints.
+    pub subsets: Option<Subsets>,
     /// The upstream that all variants begin with.
     pub spec: InlineUpstream,
 }
@@ -47,6 +49,7 @@ impl Settings {
             sockets: Sockets::of(cluster),
             resolved: matches!(source, Source::Dns(_)),
             checked: active.is_some(),
+            subsets: policy.subsets.is_some(),
         };
         let mut spec = InlineUpstream {
             balancer: policy.balancer,
@@ -56,7 +59,14 @@ impl Settings {
         };
         protocol::apply(cluster, &mut spec, notes);
         let panic_threshold = panic_threshold(cluster);
-        Self { connect_timeout, hashes: policy.hashes, panic_threshold, reading, spec }
+        Self {
+            connect_timeout,
+            hashes: policy.hashes,
+            panic_threshold,
+            reading,
+            subsets: policy.subsets,
+            spec,
+        }
     }
 
     /// The endpoints; `None` until an assignment comes.

@@ -48,7 +48,7 @@ fn levels(endpoints: &Endpoints, panic_threshold: f64) -> BTreeMap<u32, Level<'_
     }
     for level in levels.values_mut() {
         let measure = |h: &Host| if endpoints.weighted_health { u64::from(h.weight) } else { 1 };
-        let all: u64 = level.hosts().map(measure).sum::<u64>().max(1);
+        let all: u64 = level.counted().map(measure).sum::<u64>().max(1);
         let part = |health| {
             let some: u64 = level.hosts().filter(|h| h.health == health).map(measure).sum();
             (u128::from(some) * u128::from(endpoints.overprovisioning) / u128::from(all)).min(100) as u32
@@ -67,9 +67,14 @@ impl<'a> Level<'a> {
         self.localities.iter().flat_map(|l| &l.hosts)
     }
 
+    /// Draining hosts are on their way out: nobody counts on them.
+    fn counted(&self) -> impl Iterator<Item = &'a Host> {
+        self.hosts().filter(|h| h.health != Health::Draining)
+    }
+
     fn usable_percent(&self) -> f64 {
-        let usable = self.hosts().filter(|h| h.health != Health::Unhealthy).count();
-        100.0 * usable as f64 / self.hosts().count().max(1) as f64
+        let usable = self.counted().filter(|h| h.health != Health::Unhealthy).count();
+        100.0 * usable as f64 / self.counted().count().max(1) as f64
     }
 
     /// Divides `load` among the hosts of this health.
@@ -94,7 +99,8 @@ impl<'a> Level<'a> {
 
 /// A locality's weight; less when so many of its hosts are missing that those left cannot make up for them.
 fn effective_weight(locality: &Locality, usable: usize, overprovisioning: u32) -> f64 {
-    let part = usable as f64 / locality.hosts.len().max(1) as f64 * f64::from(overprovisioning) / 100.0;
+    let counted = locality.hosts.iter().filter(|h| h.health != Health::Draining).count();
+    let part = usable as f64 / counted.max(1) as f64 * f64::from(overprovisioning) / 100.0;
     f64::from(locality.weight.unwrap_or(0)) * part.min(1.0)
 }
 
@@ -190,7 +196,7 @@ fn gcd(a: u32, b: u32) -> u32 {
 mod tests {
     use super::*;
 
-    /// `priority health...`, with `h`, `d` and `u` for one host each.
+    /// `priority health...`, with `h`, `d`, `u` and `r` (draining) for one host each.
     fn endpoints(levels: &[(u32, &str)]) -> Endpoints {
         let mut next = 0;
         let mut host = |letter| {
@@ -198,6 +204,7 @@ mod tests {
             let health = match letter {
                 'h' => Health::Healthy,
                 'd' => Health::Degraded,
+                'r' => Health::Draining,
                 _ => Health::Unhealthy,
             };
             Host {
@@ -207,6 +214,7 @@ mod tests {
                 health,
                 hostname: String::new(),
                 encrypted: false,
+                labels: Default::default(),
             }
         };
         let localities = levels
@@ -255,6 +263,22 @@ mod tests {
         assert_eq!(shown(&[(0, "uuu")], 0.0), [""; 0]);
         assert_eq!(shown(&[(0, "uu"), (1, "u")], 50.0), ["h01 1 0", "h02 1 0", "h03 1 0"]);
         assert_eq!(shown(&[], 50.0), [""; 0]);
+    }
+
+    // What Envoy 1.40 does with these, seen by running it.
+    #[test]
+    fn draining_hosts_are_not_counted_but_help_in_a_panic() {
+        assert_eq!(shown(&[(0, "hrrr")], 50.0), ["h01 1 0"]);
+        assert_eq!(shown(&[(0, "rr")], 50.0), ["h01 1 0", "h02 1 0"]);
+        assert_eq!(shown(&[(0, "ur")], 50.0), ["h01 1 0", "h02 1 0"]);
+        assert_eq!(shown(&[(0, "rr")], 0.0), [""; 0]);
+        assert_eq!(shown(&[(0, "hur"), (1, "h")], 50.0), ["h01 7 0", "h04 3 0"]);
+    }
+
+    #[test]
+    fn levels_that_can_take_all_together_share_it() {
+        assert_eq!(shown(&[(0, "huuu"), (1, "hhu")], 50.0), ["h01 14 0", "h05 13 0", "h06 13 0"]);
+        assert_eq!(shown(&[(0, "duu"), (1, "du")], 50.0), ["h01 23 -2", "h04 27 -2"]);
     }
 
     #[test]

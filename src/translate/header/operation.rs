@@ -104,6 +104,11 @@ impl Level {
         }
     }
 
+    /// Whether it does anything to answers.
+    pub fn changes_answers(&self) -> bool {
+        !(self.response.remove.is_empty() && self.response.add.is_empty())
+    }
+
     /// Whether a value has the cluster's name in it.
     pub fn names_cluster(&self) -> bool {
         let mut adds = self.request.add.iter().chain(&self.response.add);

@@ -64,6 +64,7 @@ enum Kind {
     ServerPort,
     OriginalDst,
     RequestId,
+    UpstreamUri,
     RouteId,
     RouteName,
     Header(String),
@@ -91,6 +92,7 @@ impl Kind {
             "server_port" => Self::ServerPort,
             "connection_original_dst" => Self::OriginalDst,
             "request_id" => Self::RequestId,
+            "upstream_uri" => Self::UpstreamUri,
             "route_id" => Self::RouteId,
             "route_name" => Self::RouteName,
             "_" => Self::Nothing,
@@ -143,6 +145,8 @@ pub struct Context<'a> {
     /// Of the response, once there is one.
     pub response: RefCell<Vec<(String, String)>>,
     pub route: RefCell<(String, String)>,
+    /// Empty until a plugin says it.
+    pub upstream_uri: RefCell<String>,
     names: &'a Names,
     read: RefCell<Vec<Option<Val>>>,
 }
@@ -161,6 +165,7 @@ impl<'a> Context<'a> {
             headers: RefCell::new(kept.collect()),
             response: RefCell::default(),
             route: RefCell::default(),
+            upstream_uri: RefCell::default(),
             names,
             read: RefCell::new(vec![None; names.kinds.len()]),
         })
@@ -212,6 +217,7 @@ impl<'a> Context<'a> {
             Kind::ServerPort => text("9080"),
             Kind::OriginalDst => text(&self.request.original_dst),
             Kind::RequestId => text(&self.request.request_id),
+            Kind::UpstreamUri => text(&self.upstream_uri.borrow()),
             Kind::RouteId => text(&self.route.borrow().0),
             Kind::RouteName => text(&self.route.borrow().1),
             Kind::Header(folded) => nginx::header(&self.headers.borrow(), folded).map(Val::Text),

@@ -55,7 +55,9 @@ impl Rewrite {
         if self.host.is_some() {
             flow.host.clone_from(&self.host);
         }
-        flow.uri = Some(self.upstream_uri(flow, context));
+        let uri = self.upstream_uri(flow, context);
+        context.upstream_uri.replace(uri.clone());
+        flow.uri = Some(uri);
         self.headers(flow, context);
         if self.method.is_some() {
             flow.method.clone_from(&self.method);
