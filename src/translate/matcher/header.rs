@@ -33,9 +33,9 @@ pub(in crate::translate) fn conditions(
         notes.approximated(&path.field("name"), "nginx does not tell _ from - in header names");
     }
     let test = match &matcher.header_match_specifier {
-        None => return Some(vec![presence(&variable, !matcher.invert_match)]),
+        None => return Some(presence(&variable, !matcher.invert_match, matcher)),
         Some(Specifier::PresentMatch(present)) => {
-            return Some(vec![presence(&variable, *present != matcher.invert_match)]);
+            return Some(presence(&variable, *present != matcher.invert_match, matcher));
         }
         Some(Specifier::RangeMatch(range)) => {
             Test { condition: in_range(&variable, range), empty_passes: false }
@@ -54,8 +54,14 @@ struct Test {
     empty_passes: bool,
 }
 
-fn presence(variable: &str, present: bool) -> Condition {
-    if present { Condition::present(variable) } else { Condition::absent(variable) }
+/// Where a missing header is taken for an empty one, each is there.
+fn presence(variable: &str, present: bool, matcher: &HeaderMatcher) -> Vec<Condition> {
+    match (present, matcher.treat_missing_header_as_empty) {
+        (true, true) => Vec::new(),
+        (false, true) => vec![Condition::is_in(variable, Vec::new())],
+        (true, false) => vec![Condition::present(variable)],
+        (false, false) => vec![Condition::absent(variable)],
+    }
 }
 
 /// Envoy never lets a missing header match a test of its value, inverted or not, unless it is told to take a missing
@@ -167,6 +173,9 @@ mod tests {
             header_match_specifier: Some(Specifier::PresentMatch(present)),
             ..exact("")
         };
+        let as_empty = |matcher| HeaderMatcher { treat_missing_header_as_empty: true, ..matcher };
+        assert_eq!(of(as_empty(present(true, false))), "[]");
+        assert_eq!(of(as_empty(present(true, true))), r#"[["http_x_a","in",[]]]"#);
         let (there, not_there) = (r#"[["http_x_a","!","==",null]]"#, r#"[["http_x_a","==",null]]"#);
         assert_eq!(of(present(true, false)), there);
         assert_eq!(of(present(true, true)), not_there);
