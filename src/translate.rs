@@ -15,6 +15,7 @@ mod effect;
 mod endpoint;
 mod extension;
 mod filter;
+mod header;
 mod id;
 mod issue;
 mod listener;

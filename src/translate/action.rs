@@ -71,7 +71,7 @@ pub(super) fn clusters(route: &Route, names: &mut BTreeSet<Arc<str>>) {
 /// The cases of the route at `path` by its action alone: one, or one for each way that Envoy may choose.
 pub(super) fn translate(route: &Route, around: Around<'_>, path: &Path<'_>, notes: &mut Notes) -> Vec<Case> {
     let cases = match &route.action {
-        Some(Action::Route(action)) => Some(vec![forward(action, around, &path.field("route"), notes)]),
+        Some(Action::Route(action)) => Some(choices(action, around, &path.field("route"), notes)),
         Some(Action::Redirect(action)) => {
             redirect::cases(action, around.test, &path.field("redirect"), notes)
         }
@@ -85,6 +85,24 @@ pub(super) fn translate(route: &Route, around: Around<'_>, path: &Path<'_>, note
         }
     };
     cases.unwrap_or_else(|| vec![Case::always(Effect::answer(UNAVAILABLE))])
+}
+
+/// The cases of an action that passes requests on: one, or one for each of its clusters.
+fn choices(action: &RouteAction, around: Around<'_>, path: &Path<'_>, notes: &mut Notes) -> Vec<Case> {
+    let start = notes.len();
+    let shares = split::shares(action, around.targets, &path.field("weighted_clusters"), notes);
+    let mut case = |share: split::Share| {
+        let mut effect = forward(&share.action, around, path, notes).effect;
+        effect.cluster = share.cluster;
+        Case { label: share.label, when: share.when, effect }
+    };
+    let cases = shares.into_iter().map(&mut case).collect();
+    if action.append_x_forwarded_host {
+        let detail = "X-Forwarded-Host is always sent, and is the Host header alone";
+        notes.approximated(&path.field("append_x_forwarded_host"), detail);
+    }
+    notes.once_since(start);
+    cases
 }
 
 fn forward(action: &RouteAction, around: Around<'_>, path: &Path<'_>, notes: &mut Notes) -> Case {

@@ -10,6 +10,8 @@ use crate::apisix::{Abort, Condition, FaultInjection, InlineUpstream, Plugins, T
 
 use super::{
     cluster::{Target, Variant},
+    filter::Overrides,
+    header::Level,
     id,
 };
 
@@ -38,12 +40,29 @@ pub(super) struct Effect {
     pub timeout: Option<Timeout>,
     pub plugins: Plugins,
     pub websocket: bool,
+    /// The one that requests go to; without a name where they go to several.
+    pub cluster: Cluster,
     /// The route itself answers, without a cluster: filters that allow something for a cluster stay out of it.
     pub direct: bool,
     /// Something that guards the route is not honoured: the policy decides whether it is served.
     pub unguarded: bool,
     /// The case is there only to be closed: where unguarded routes are served, it is not.
     pub stand_in: bool,
+}
+
+/// What is said of a cluster where it is chosen.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cluster {
+    pub name: String,
+    pub headers: Level,
+    pub filters: Option<Arc<Overrides>>,
+}
+
+impl Cluster {
+    /// Filters do something else to its requests, or their answers are changed otherwise, than those of others.
+    pub fn is_apart(&self) -> bool {
+        self.filters.is_some() || self.headers.changes_answers()
+    }
 }
 
 impl Case {
@@ -85,6 +104,11 @@ impl Effect {
     /// Every request is answered with this status.
     pub fn answer(status: u32) -> Self {
         Self { plugins: Plugins::answer(status, None), ..Self::default() }
+    }
+
+    /// Whether requests go on to an upstream.
+    pub fn forwards(&self) -> bool {
+        self.upstream_id.is_some() || self.upstream.is_some() || self.plugins.traffic_split.is_some()
     }
 
     /// The id of the upstream of a cluster that has one, for what is asked of it.

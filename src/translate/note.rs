@@ -80,6 +80,17 @@ impl Notes {
         &self.0[start.min(self.0.len())..]
     }
 
+    /// Leaves each note from the `start`-th on but once.
+    pub fn once_since(&mut self, start: usize) {
+        let new = self.0.split_off(start.min(self.0.len()));
+        let first = self.0.len();
+        for note in new {
+            if !self.0[first..].contains(&note) {
+                self.0.push(note);
+            }
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }

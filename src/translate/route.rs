@@ -14,6 +14,7 @@ use super::{
     action::{self, Around, Targets},
     effect::{Case, Effect},
     filter::Overrides,
+    header::{self, ConfigHeaders, HostHeaders, Level},
     manager::Manager,
     matcher::{self, Match},
     note::Notes,
@@ -41,10 +42,65 @@ pub(super) struct Levels<'a> {
     /// Of the configuration, and of the virtual host.
     pub config: &'a Overrides,
     pub host: &'a Overrides,
+    pub config_headers: &'a ConfigHeaders,
+    pub host_headers: &'a HostHeaders,
     /// The virtual host's, for routes without one.
     pub retry_policy: Option<&'a RetryPolicy>,
     /// Routes whose guards are not honoured are answered with 403.
     pub fail_closed: bool,
+}
+
+impl Levels<'_> {
+    /// What may become a websocket does so only where the connection manager or the route allows it.
+    fn websockets(
+        &self,
+        route: &Route,
+        mut cases: Vec<Case>,
+        path: &Path<'_>,
+        notes: &mut Notes,
+    ) -> Vec<Case> {
+        if let Some(Action::Route(action)) = &route.action {
+            let allowed = self.manager.allows_websocket(&action.upgrade_configs, &path.field("route"), notes);
+            cases.iter_mut().for_each(|case| case.effect.websocket &= allowed);
+        }
+        cases
+    }
+
+    /// What all levels do to headers.
+    fn headers(&self, route: &Route, cases: Vec<Case>, path: &Path<'_>, notes: &mut Notes) -> Vec<Case> {
+        let levels = header::Levels {
+            name: &route.name,
+            route: &Level::read(route, path, notes),
+            host: self.host_headers,
+            config: self.config_headers,
+            manager: &self.manager.headers,
+        };
+        levels.apply(cases, path, notes)
+    }
+
+    /// Applies the filters, with what the route says of them.
+    fn filters(&self, route: &Overrides, cases: &mut Vec<Case>) {
+        let levels = [route, self.host, self.config];
+        if !cases.iter().any(|case| case.effect.cluster.is_apart()) {
+            return self.manager.filters.apply(&levels, cases);
+        }
+        let each = std::mem::take(cases).into_iter().flat_map(|case| self.filters_of_cluster(levels, case));
+        *cases = each.collect();
+    }
+
+    /// What the filters add stays among the requests of this cluster.
+    fn filters_of_cluster(&self, levels: [&Overrides; 3], mut case: Case) -> Vec<Case> {
+        let (label, when) = (std::mem::take(&mut case.label), std::mem::take(&mut case.when));
+        let of_cluster = case.effect.cluster.filters.clone();
+        let levels: Vec<&Overrides> = of_cluster.as_deref().into_iter().chain(levels).collect();
+        let mut cases = vec![case];
+        self.manager.filters.apply(&levels, &mut cases);
+        for case in &mut cases {
+            case.label = format!("{label} {}", case.label).trim().to_owned();
+            case.when.splice(0..0, when.iter().cloned());
+        }
+        cases
+    }
 }
 
 impl Entry {
@@ -77,11 +133,13 @@ pub(super) fn entries(
     let mut cases = action::translate(route, around, &path, notes);
     let direct = matches!(route.action, Some(Action::Redirect(_) | Action::DirectResponse(_)));
     cases.iter_mut().for_each(|case| case.effect.direct = direct);
+    let cases = levels.websockets(route, cases, &path, notes);
+    let mut cases = levels.headers(route, cases, &path, notes);
     let unguarded = unguarded
         || levels.manager.unguarded
         || notes.since(noted).iter().any(|note| note.severity == Severity::Security);
     let overrides = Overrides::read(&route.typed_per_filter_config, &path, notes);
-    levels.manager.filters.apply(&[&overrides, levels.host, levels.config], &mut cases);
+    levels.filters(&overrides, &mut cases);
     levels.manager.client.resolve(&mut cases, &path, notes);
 
     if levels.fail_closed {

@@ -25,6 +25,7 @@ use super::{
     action::Targets,
     effect::Uses,
     filter::Overrides,
+    header::ConfigHeaders,
     id::Id,
     manager::Manager,
     note::{Note, Notes},
@@ -83,8 +84,9 @@ impl RouteUnit {
             scope: served.scope,
             manager: served.manager,
             overrides: Overrides::read(&config.typed_per_filter_config, &Path::root(&unit), &mut notes),
+            headers: ConfigHeaders::read(&config, &mut notes),
             fail_closed: served.fail_closed,
-            ignore_port: config.ignore_port_in_host_matching,
+            ignore_port: served.manager.ignores_port || config.ignore_port_in_host_matching,
             hostless_order: hosts.iter().any(|host| virtual_host::has_prefix_domain(host)),
         };
         let context = context(&rest, &around);

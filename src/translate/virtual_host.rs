@@ -17,6 +17,7 @@ use super::{
     domain::{self, DomainGroup},
     effect::Uses,
     filter::Overrides,
+    header::{ConfigHeaders, HostHeaders},
     id::Id,
     manager::Manager,
     note::Notes,
@@ -38,6 +39,8 @@ pub(super) struct Surroundings<'a> {
     pub manager: &'a Manager,
     /// What the configuration says of filters.
     pub overrides: Overrides,
+    /// What it does to headers.
+    pub headers: ConfigHeaders,
     /// Routes whose guards are not honoured are answered with 403.
     pub fail_closed: bool,
     pub ignore_port: bool,
@@ -88,11 +91,14 @@ fn entries(
 ) -> Vec<Entry> {
     let unguarded = Unguarded::of(notes);
     let overrides = Overrides::read(&host.typed_per_filter_config, &Path::root(unit), notes);
+    let headers = HostHeaders::read(host, notes);
     let levels = Levels {
         manager: around.manager,
         unit,
         config: &around.overrides,
         host: &overrides,
+        config_headers: &around.headers,
+        host_headers: &headers,
         retry_policy: host.retry_policy.as_ref(),
         fail_closed: around.fail_closed,
     };
