@@ -245,7 +245,7 @@ impl<'a> Context<'a> {
     fn cookie(&self, name: &str) -> Option<String> {
         let header = nginx::header(&self.headers.borrow(), "cookie")?;
         let pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
-        let value = pairs.filter(|(key, _)| *key == name).last()?.1;
+        let value = pairs.filter(|(key, _)| *key == name).next_back()?.1;
         Some(value.split([' ', '\t']).next().unwrap_or_default().to_owned())
     }
 }
