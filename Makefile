@@ -6,12 +6,12 @@ BUILD    := $(CURDIR)/build
 PREFIX   ?= /usr/local
 RELEASE  := $(CURDIR)/target/release
 PACKAGES := nginx libnginx-mod-http-lua libnginx-mod-stream nginx-dev libpcre2-dev zlib1g-dev libssl-dev \
-            iptables iproute2 etcd-client etcd-server curl procps g++ python3 strace dpkg-dev lua-cjson
+            iptables iproute2 etcd-client etcd-server curl procps g++ python3 python3-pip strace dpkg-dev lua-cjson
 
-.PHONY: help build lib header check test unit demo bench modules test-nginx test-lua packages clean
+.PHONY: help build lib header check test unit envoy compare-envoy demo bench modules test-nginx test-lua packages clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: lib modules ## Build the library, the command and the nginx modules
 
@@ -32,10 +32,17 @@ check: ## Formatting, lints, layering, header, licences (cargo deny where instal
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check licenses bans sources; \
 	else echo "skipped: cargo deny is not installed"; fi
 
-unit: packages ## The tests in Rust
+unit: packages envoy ## The tests in Rust
 	$(CARGO) test --locked --no-fail-fast
 
 test: packages check unit modules test-nginx test-lua demo ## Everything that must pass
+
+# Without it the comparison is skipped.
+envoy: packages
+	@tests/envoy/get $(BUILD)/envoy >/dev/null || echo "skipped: the comparison with Envoy"
+
+compare-envoy: packages ## What APISIX does with our objects beside what the real Envoy does; CASES=folder adds cases
+	@tests/envoy/compare $(BUILD)/envoy
 
 # The control plane is no part of what is shown: its debug build shares the tests' dependencies.
 demo: modules ## The main job: xDS in, a routed request out, in network namespaces (root)

@@ -13,10 +13,10 @@ use std::{
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
-    config::{Config, ProcessVars},
+    config::{Config, OnUnsupported, ProcessVars},
     error::Error,
     etcd, log, status,
     store::{self, Revision, Snapshot, Store},
@@ -26,6 +26,8 @@ use crate::{
 
 pub mod signals;
 mod source;
+
+pub use source::objection;
 
 /// How long [`Agent::stop`] waits for its thread; nginx is not kept from quitting by a library that hangs.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
@@ -136,6 +138,9 @@ impl Street {
     async fn run(self) {
         let Self { shared, source, listener, mut stopped } = self;
         info!(xds = shared.config.xds, etcd = shared.config.etcd_listen, "started");
+        if shared.config.on_unsupported == OnUnsupported::Serve {
+            warn!("on_unsupported is serve: routes whose guards cannot be honoured are served without them");
+        }
         let options = etcd::Options { prefix: shared.config.etcd_prefix.clone(), ..etcd::Options::default() };
         let mut shutdown = stopped.clone();
         let endpoint = tokio::spawn(etcd::serve(listener, shared.store.clone(), options, async move {

@@ -5,7 +5,9 @@
 //! clock, randomness, a lock.
 
 mod action;
+mod bounds;
 mod chain;
+mod client;
 mod cluster;
 mod config;
 mod domain;
@@ -18,14 +20,17 @@ mod issue;
 mod listener;
 mod manager;
 mod matcher;
+mod network;
 mod note;
 mod order;
 mod pattern;
 mod random;
+mod require_tls;
 mod route;
 mod route_config;
 mod scope;
 mod translator;
+mod unsupported;
 mod virtual_host;
 
 use std::collections::BTreeMap;
@@ -40,6 +45,7 @@ use crate::{
 
 pub use issue::{Issue, Severity};
 pub use translator::{Routing, Translator};
+pub use unsupported::unsupported;
 
 /// What one update does to the objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,6 +65,11 @@ pub struct Translation {
     pub issues: Vec<Issue>,
     /// How the virtual hosts are routed.
     pub routing: Routing,
+}
+
+/// Beginnings of the names of extensions that guard something and are not honoured.
+pub fn guarding_extensions() -> impl Iterator<Item = &'static str> {
+    extension::guarding()
 }
 
 /// Translates everything at once, under the default policy.

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod cache;
 pub mod file;
 pub mod node;
+mod objection;
 mod resource;
 mod snapshot;
 mod status;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use ads::Ads;
 pub use file::FileSource;
+pub use objection::Objection;
 pub use resource::{Resource, ResourceType};
 pub use snapshot::{Change, Snapshot};
 pub use status::{SourceStatus, State as SourceState, TypeStatus};
@@ -48,6 +50,8 @@ pub struct SourceOptions {
     pub backoff: backoff::BackoffOptions,
     /// How often files are looked at.
     pub poll_interval: Duration,
+    /// What is refused though it is well-formed.
+    pub objection: Objection,
 }
 
 impl Default for SourceOptions {
@@ -58,6 +62,7 @@ impl Default for SourceOptions {
             max_response_bytes: 0,
             backoff: backoff::BackoffOptions::default(),
             poll_interval: Duration::from_secs(1),
+            objection: Objection::default(),
         }
     }
 }

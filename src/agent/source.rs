@@ -1,9 +1,10 @@
 //! From settings and the pod's environment to the options of the xDS source.
 
 use crate::{
-    config::{Config, Vars},
+    config::{Config, OnUnsupported, Vars},
+    translate,
     xds::{
-        SourceOptions,
+        Objection, SourceOptions,
         node::{LABELS_FILE, NodeConfig},
     },
 };
@@ -29,6 +30,29 @@ pub fn options(config: &Config, vars: &dyn Vars) -> SourceOptions {
         node,
         initial_fetch_timeout: config.initial_fetch_timeout,
         max_response_bytes: config.xds_max_message_size,
+        objection: objection(config.on_unsupported),
         ..SourceOptions::default()
     }
+}
+
+/// Reasons named in one refusal.
+const MAX_REASONS: usize = 3;
+
+/// Under `strict`, what asks for anything that touches traffic or security and is not honoured is refused.
+pub fn objection(policy: OnUnsupported) -> Objection {
+    if policy != OnUnsupported::Strict {
+        return Objection::default();
+    }
+    Objection::new(|kind, resource| {
+        let issues = translate::unsupported(kind, resource);
+        if issues.is_empty() {
+            return Ok(());
+        }
+        let mut reasons: Vec<String> =
+            issues.iter().take(MAX_REASONS).map(|i| format!("{}: {}", i.path, i.detail)).collect();
+        if issues.len() > MAX_REASONS {
+            reasons.push(format!("and {} more", issues.len() - MAX_REASONS));
+        }
+        Err(reasons.join("; "))
+    })
 }

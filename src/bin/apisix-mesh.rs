@@ -6,13 +6,15 @@
 use std::{fmt::Display, path::PathBuf, process::ExitCode, str::FromStr};
 
 use apisix_mesh::{
-    agent::{Agent, signals},
-    config::{Config, ProcessVars, SETTINGS, variable},
+    agent::{Agent, objection, signals},
+    config::{Config, OnUnsupported, ProcessVars, SETTINGS, Setting, Vars as _, variable},
     interception::{self, Options, Tables},
     status, translate, xds,
 };
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value, json};
+
+const ON_UNSUPPORTED: &str = "on_unsupported";
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
@@ -50,7 +52,8 @@ fn command() -> Command {
                         .required(true)
                         .num_args(1..)
                         .value_parser(clap::value_parser!(PathBuf)),
-                ),
+                )
+                .args(SETTINGS.iter().filter(|s| s.name == ON_UNSUPPORTED).map(flag)),
         )
         .subcommand(
             Command::new("iptables")
@@ -67,16 +70,18 @@ fn command() -> Command {
 /// Every setting is a flag of `run`.
 fn run_command() -> Command {
     let config = Arg::new("config").long("config").value_name("FILE").help("A JSON or YAML file of settings");
-    let flags = SETTINGS.iter().map(|setting| {
-        let default =
-            if setting.default.is_empty() { String::new() } else { format!(", default {}", setting.default) };
-        Arg::new(setting.name)
-            .long(setting.name.replace('_', "-"))
-            .value_name("VALUE")
-            .action(ArgAction::Set)
-            .help(format!("{} [{}{default}]", setting.doc, variable(setting.name)))
-    });
-    Command::new("run").about("Host the library outside nginx").arg(config).args(flags)
+    Command::new("run").about("Host the library outside nginx").arg(config).args(SETTINGS.iter().map(flag))
+}
+
+/// The flag of a setting.
+fn flag(setting: &Setting) -> Arg {
+    let default =
+        if setting.default.is_empty() { String::new() } else { format!(", default {}", setting.default) };
+    Arg::new(setting.name)
+        .long(setting.name.replace('_', "-"))
+        .value_name("VALUE")
+        .action(ArgAction::Set)
+        .help(format!("{} [{}{default}]", setting.doc, variable(setting.name)))
 }
 
 /// The flags of the Go agent's command, so that init containers need no change.
@@ -147,9 +152,25 @@ fn parsed<T: FromStr<Err: Display>>(arguments: &ArgMatches, flag: &str) -> Resul
     text.parse().map_err(|error| format!("--{flag} {text:?}: {error}"))
 }
 
+/// The policy of `translate`: its flag, else its variable, else the default.
+fn policy(arguments: &ArgMatches) -> Result<OnUnsupported, String> {
+    let flag = arguments.get_one::<String>(ON_UNSUPPORTED).cloned();
+    let Some(name) = flag.or_else(|| ProcessVars.get(&variable(ON_UNSUPPORTED))) else {
+        return Ok(OnUnsupported::default());
+    };
+    let known = OnUnsupported::ALL.into_iter().find(|(known, _)| *known == name);
+    known
+        .map(|(_, policy)| policy)
+        .ok_or_else(|| format!("{ON_UNSUPPORTED}: {name:?} is none of closed, serve, strict"))
+}
+
 fn translate_files(arguments: &ArgMatches) -> Outcome {
     let paths: Vec<_> = arguments.get_many::<PathBuf>("path").into_iter().flatten().cloned().collect();
-    let (loaded, problems) = xds::file::merge(paths.iter().map(|path| xds::file::load(path)));
+    let policy = policy(arguments)?;
+    let (loaded, problems) = xds::file::refuse(
+        xds::file::merge(paths.iter().map(|path| xds::file::load(path))),
+        &objection(policy),
+    );
     let mut snapshot = xds::Snapshot::default();
     for resource in loaded {
         snapshot.insert(resource.kind, resource.resource);
@@ -157,7 +178,7 @@ fn translate_files(arguments: &ArgMatches) -> Outcome {
     for problem in &problems {
         eprintln!("apisix-mesh: {problem}");
     }
-    let translation = translate::translate(&snapshot);
+    let translation = translate::translate_under(policy, &snapshot);
     let mut objects = Map::new();
     for (key, object) in &translation.objects {
         objects.insert(key.to_string(), serde_json::from_slice(object)?);

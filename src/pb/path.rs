@@ -25,6 +25,19 @@ impl<'a> Path<'a> {
     /// The message itself: no text at all.
     pub const ROOT: Path<'static> = Path { parent: None, name: "", element: Element::Only };
 
+    /// The message itself, which is known by this name. It is no part of the text.
+    pub fn root(name: &'a str) -> Path<'a> {
+        Path { parent: None, name, element: Element::Only }
+    }
+
+    /// The name of the message that the path begins in.
+    pub fn origin(&self) -> &'a str {
+        match self.parent {
+            Some(parent) => parent.origin(),
+            None => self.name,
+        }
+    }
+
     /// A field of this message.
     pub fn field(&'a self, name: &'a str) -> Path<'a> {
         Path { parent: Some(self), name, element: Element::Only }

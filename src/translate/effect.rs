@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::apisix::{Condition, InlineUpstream, Plugins, Timeout};
+use crate::apisix::{Abort, Condition, FaultInjection, InlineUpstream, Plugins, Timeout};
 
 use super::{
     cluster::{Target, Variant},
@@ -36,14 +36,46 @@ pub(super) struct Effect {
     pub timeout: Option<Timeout>,
     pub plugins: Plugins,
     pub websocket: bool,
+    /// The route itself answers, without a cluster: filters that allow something for a cluster stay out of it.
+    pub direct: bool,
     /// Something that guards the route is not honoured: the policy decides whether it is served.
     pub unguarded: bool,
+    /// The case is there only to be closed: where unguarded routes are served, it is not.
+    pub stand_in: bool,
 }
 
 impl Case {
     /// The case of every request that is left.
     pub fn always(effect: Effect) -> Self {
         Self { label: String::new(), when: Vec::new(), effect }
+    }
+
+    /// A case tried before this one, which answers some of its requests. What is done to any answer stays.
+    pub fn answered(&self, when: Vec<Condition>, abort: Abort) -> Self {
+        let plugins = Plugins {
+            fault_injection: Some(FaultInjection { abort: Some(abort), ..FaultInjection::default() }),
+            response_rewrite: self.effect.plugins.response_rewrite.clone(),
+            ..Plugins::default()
+        };
+        let effect = Effect {
+            plugins,
+            direct: self.effect.direct,
+            unguarded: self.effect.unguarded,
+            ..Effect::default()
+        };
+        Self { label: String::new(), when, effect }
+    }
+
+    /// Puts this case before the others, under a label that none of them has.
+    pub fn go_before(mut self, cases: &mut Vec<Case>, label: &str) {
+        self.label = label.to_owned();
+        for number in 2.. {
+            if cases.iter().all(|case| case.label != self.label) {
+                break;
+            }
+            self.label = format!("{label} {number}");
+        }
+        cases.insert(0, self);
     }
 }
 
@@ -61,5 +93,10 @@ impl Effect {
         let id = id::variant(cluster, &variant);
         self.uses.insert((cluster.into(), variant));
         id
+    }
+
+    /// Every request is answered in APISIX's rewrite phase, before plugins of later phases see it.
+    pub fn answers(&self) -> bool {
+        self.plugins.fault_injection.as_ref().is_some_and(|fault| fault.abort.is_some())
     }
 }

@@ -7,7 +7,18 @@ use super::Severity;
 /// Beginnings of type names, the first that fits decides. `None`: honoured, or reported by who reads it.
 const TABLE: &[(&str, Option<Severity>)] = &[
     ("envoy.extensions.filters.http.router.", None),
+    ("envoy.extensions.filters.http.buffer.", None),
+    ("envoy.extensions.filters.http.compressor.", None),
+    ("envoy.extensions.compression.", None),
+    ("envoy.extensions.filters.http.cors.", None),
+    ("envoy.extensions.filters.http.fault.", None),
+    ("envoy.extensions.filters.http.health_check.", None),
+    ("envoy.extensions.filters.http.local_ratelimit.", None),
     ("envoy.extensions.transport_sockets.raw_buffer.", None),
+    // Parts of matchers: who reads the matcher says what becomes of them.
+    ("envoy.extensions.matching.", None),
+    ("envoy.type.matcher.", None),
+    ("envoy.config.rbac.", None),
     ("envoy.extensions.load_balancing_policies.", None),
     ("envoy.extensions.filters.http.upstream_codec.", None),
     ("envoy.extensions.filters.listener.original_dst.", None),
@@ -31,6 +42,9 @@ const TABLE: &[(&str, Option<Severity>)] = &[
     ("envoy.extensions.filters.http.basic_auth.", Some(Severity::Security)),
     ("envoy.extensions.filters.http.api_key_auth.", Some(Severity::Security)),
     ("envoy.extensions.filters.http.csrf.", Some(Severity::Security)),
+    // Guards behind it read the headers that it writes, which anybody else could write too.
+    ("envoy.extensions.filters.http.geoip.", Some(Severity::Security)),
+    ("istio.envoy.config.filter.http.authn.", Some(Severity::Security)),
     ("envoy.extensions.transport_sockets.", Some(Severity::Security)),
 ];
 
@@ -41,6 +55,14 @@ pub(super) fn severity(type_url: &str) -> Option<Severity> {
         Some((_, severity)) => *severity,
         None => Some(Severity::Traffic),
     }
+}
+
+/// Beginnings of the type names that guard something.
+pub(super) fn guarding() -> impl Iterator<Item = &'static str> {
+    TABLE
+        .iter()
+        .filter(|(_, severity)| *severity == Some(Severity::Security))
+        .map(|(beginning, _)| *beginning)
 }
 
 #[cfg(test)]

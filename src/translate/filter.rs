@@ -4,25 +4,40 @@
 //! name. Out: the cases of a route with what the filters add to them. A filter of its own stands in a file of its own
 //! under `filter/`; [`TABLE`] names its messages. Never here: what a filter does.
 
+mod buffer;
+mod compressor;
+mod cors;
+mod fault;
+mod health_check;
+mod jwt_authn;
+mod local_ratelimit;
+mod rbac;
+
 use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
 use prost::Message;
 
-use crate::pb::{
-    envoy::{
-        config::route::v3::FilterConfig,
-        extensions::filters::network::http_connection_manager::v3::{HttpFilter, http_filter::ConfigType},
+use crate::{
+    apisix::Condition,
+    pb::{
+        envoy::{
+            config::route::v3::{FilterConfig, HeaderMatcher},
+            extensions::filters::network::http_connection_manager::v3::{
+                HttpFilter, http_filter::ConfigType,
+            },
+        },
+        google::protobuf::Any,
+        message_name,
+        path::Path,
+        unread,
     },
-    google::protobuf::Any,
-    message_name,
-    path::Path,
-    unread,
 };
 
 use super::{
     Severity,
     effect::Case,
     extension,
+    matcher::header,
     note::{Notes, grade},
 };
 
@@ -36,7 +51,21 @@ pub(super) trait Filter: Debug + Send + Sync {
 type Read = fn(&[u8], &Path<'_>, &mut Notes) -> Option<Arc<dyn Filter>>;
 
 /// The messages of filters that are honoured, for a whole chain or for one route, and who reads them.
-const TABLE: &[(&str, Read)] = &[];
+const TABLE: &[(&str, Read)] = &[
+    ("envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication", jwt_authn::read),
+    ("envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig", jwt_authn::read_route),
+    ("envoy.extensions.filters.http.rbac.v3.RBAC", rbac::read),
+    ("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", rbac::read_route),
+    ("envoy.extensions.filters.http.buffer.v3.Buffer", buffer::read),
+    ("envoy.extensions.filters.http.buffer.v3.BufferPerRoute", buffer::read_route),
+    ("envoy.extensions.filters.http.compressor.v3.Compressor", compressor::read),
+    ("envoy.extensions.filters.http.compressor.v3.CompressorPerRoute", compressor::read_route),
+    ("envoy.extensions.filters.http.cors.v3.Cors", cors::read),
+    ("envoy.extensions.filters.http.cors.v3.CorsPolicy", cors::read_policy),
+    ("envoy.extensions.filters.http.fault.v3.HTTPFault", fault::read),
+    ("envoy.extensions.filters.http.health_check.v3.HealthCheck", health_check::read),
+    ("envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit", local_ratelimit::read),
+];
 
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 
@@ -141,6 +170,28 @@ fn read(any: &Any, optional: bool, path: &Path<'_>, notes: &mut Notes) -> Option
     };
     let config = read(&any.value, path, notes);
     if leaves_open(name, &any.value) { Some(unhonoured()) } else { config }
+}
+
+/// The message; `None` when it has been noted that there is none, and that the filter is left out for it.
+fn decode<M: Message + Default>(bytes: &[u8], path: &Path<'_>, notes: &mut Notes) -> Option<M> {
+    M::decode(bytes).map_err(|error| notes.traffic(path, format!("not decodable: {error}: left out"))).ok()
+}
+
+/// The conditions of a filter's header matchers; `None` when it has been noted that one has no counterpart, and that
+/// the filter is left out for it.
+fn headers(matchers: &[HeaderMatcher], path: &Path<'_>, notes: &mut Notes) -> Option<Vec<Condition>> {
+    let mut conditions = Vec::new();
+    for (at, matcher) in matchers.iter().enumerate() {
+        let path = path.item("headers", at);
+        let mut found = Notes::default();
+        let Some(tests) = header::conditions(matcher, &path, &mut found) else {
+            notes.traffic(&path, "has no counterpart: the filter is left out");
+            return None;
+        };
+        notes.take(found);
+        conditions.extend(tests);
+    }
+    Some(conditions)
 }
 
 /// Whether there is something in a filter's configuration that guards, and that nothing reads.

@@ -78,19 +78,20 @@ pub(super) fn translate(resource: &Resource) -> ListenerUnit {
 fn decoded(name: &Arc<str>, listener: &Listener, notes: &mut Notes) -> ListenerUnit {
     let mut unit = ListenerUnit::default();
     let mut chains = Vec::new();
+    let root = Path::root(name);
     if let Some(any) = listener.api_listener.as_ref().and_then(|api| api.api_listener.as_ref()) {
-        let path = Path::ROOT.field("api_listener");
+        let path = root.field("api_listener");
         let path = path.field("api_listener");
         if let Some(hcm) = http_connection_manager(any, &path, notes) {
             chains.extend(HttpChain::new(&path, Destination::Anywhere, false, hcm, notes));
         }
     } else if let Some(address) = Address::of(listener, notes) {
         for (at, filter_chain) in listener.filter_chains.iter().enumerate() {
-            let path = Path::ROOT.item("filter_chains", at);
+            let path = root.item("filter_chains", at);
             chains.extend(address.http_chain(filter_chain, &path, notes));
         }
         if let Some(filter_chain) = &listener.default_filter_chain {
-            chains.extend(address.http_chain(filter_chain, &Path::ROOT.field("default_filter_chain"), notes));
+            chains.extend(address.http_chain(filter_chain, &root.field("default_filter_chain"), notes));
         }
         unit.address = address.own();
     }

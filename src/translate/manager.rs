@@ -9,7 +9,7 @@ use crate::pb::{
     envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager, path::Path,
 };
 
-use super::{filter::Filters, note::Notes};
+use super::{client::ClientAddress, filter::Filters, note::Notes};
 
 /// The rules of one connection manager.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Manager {
     /// Of all that its routes come from: two of the same are one.
     pub hash: u64,
     pub filters: Filters,
+    /// Whom guards take for the client.
+    pub client: ClientAddress,
     /// Something that guards the whole chain is not honoured.
     pub unguarded: bool,
 }
@@ -36,8 +38,9 @@ impl Manager {
             }
         }
         let filters = Filters::read(&manager.http_filters, path, notes);
+        let client = ClientAddress::read(manager, path, notes);
         // Of the filters as they came, not as they were read: what does nothing today may do something tomorrow.
-        let text = format!("{:?} {unguarded}", manager.http_filters);
-        Self { hash: xxh3_64(text.as_bytes()), filters, unguarded }
+        let text = format!("{:?} {client:?} {unguarded}", manager.http_filters);
+        Self { hash: xxh3_64(text.as_bytes()), filters, client, unguarded }
     }
 }

@@ -4,11 +4,11 @@
 //! send requests where they never should go. Mapping rows 11 to 33. Never here: which route is tried first.
 
 mod cookie;
-mod header;
+pub(super) mod header;
 mod listed;
 mod path;
 mod query;
-mod text;
+pub(super) mod text;
 
 use crate::{
     apisix::Condition,

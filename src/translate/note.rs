@@ -13,6 +13,8 @@ pub(super) struct Note {
     pub path: String,
     pub severity: Severity,
     pub detail: String,
+    /// It guards something, and `detail` says all that becomes of that: the policy changes nothing.
+    pub told: bool,
 }
 
 /// The notes of one unit.
@@ -21,7 +23,7 @@ pub(super) struct Notes(Vec<Note>);
 
 impl Notes {
     pub fn add(&mut self, severity: Severity, path: &Path<'_>, detail: impl Into<String>) {
-        self.0.push(Note { path: path.to_string(), severity, detail: detail.into() });
+        self.0.push(Note { path: path.to_string(), severity, detail: detail.into(), told: false });
     }
 
     pub fn approximated(&mut self, path: &Path<'_>, detail: impl Into<String>) {
@@ -32,13 +34,24 @@ impl Notes {
         self.add(Severity::Traffic, path, detail);
     }
 
+    /// A part of a guard that is taken for the worse, so that nobody passes for it.
+    pub fn guard_told(&mut self, path: &Path<'_>, detail: impl Into<String>) {
+        let severity = Severity::Security;
+        self.0.push(Note { path: path.to_string(), severity, detail: detail.into(), told: true });
+    }
+
+    /// Adds what was noted apart.
+    pub fn take(&mut self, notes: Notes) {
+        self.0.extend(notes.0);
+    }
+
     /// Notes everything in an encoded message that nothing reads. What is merely ignored stands once for all
     /// elements of a list, what touches traffic or security stands for each.
     pub fn unread(&mut self, message: &str, bytes: &[u8]) {
         unread::walk(message, bytes, &mut |path, finding| {
             let Some((severity, detail)) = grade(finding) else { return };
             let path = if severity == Severity::Ignored { path.without_indexes() } else { path.to_string() };
-            let note = Note { path, severity, detail };
+            let note = Note { path, severity, detail, told: false };
             if severity != Severity::Ignored || !self.0.contains(&note) {
                 self.0.push(note);
             }

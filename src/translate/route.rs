@@ -5,7 +5,7 @@
 //! path is native, and which priority it has.
 
 use crate::pb::{
-    envoy::config::route::v3::{RetryPolicy, Route},
+    envoy::config::route::v3::{RetryPolicy, Route, route::Action},
     path::Path,
 };
 
@@ -36,6 +36,8 @@ pub(super) struct Entry {
 /// What surrounds a route.
 pub(super) struct Levels<'a> {
     pub manager: &'a Manager,
+    /// The virtual host's own name, unlike that of any other.
+    pub unit: &'a str,
     /// Of the configuration, and of the virtual host.
     pub config: &'a Overrides,
     pub host: &'a Overrides,
@@ -63,7 +65,8 @@ pub(super) fn entries(
     targets: Targets<'_>,
     notes: &mut Notes,
 ) -> Vec<Entry> {
-    let path = Path::ROOT.item("routes", position);
+    let root = Path::root(levels.unit);
+    let path = root.item("routes", position);
     let Some(matched) = route.r#match.as_ref() else {
         notes.traffic(&path.field("match"), "missing: route left out");
         return Vec::new();
@@ -72,15 +75,33 @@ pub(super) fn entries(
     let noted = notes.len();
     let around = Around { test: &matched.path, retry_policy: levels.retry_policy, targets };
     let mut cases = action::translate(route, around, &path, notes);
+    let direct = matches!(route.action, Some(Action::Redirect(_) | Action::DirectResponse(_)));
+    cases.iter_mut().for_each(|case| case.effect.direct = direct);
     let unguarded = unguarded
         || levels.manager.unguarded
         || notes.since(noted).iter().any(|note| note.severity == Severity::Security);
     let overrides = Overrides::read(&route.typed_per_filter_config, &path, notes);
     levels.manager.filters.apply(&[&overrides, levels.host, levels.config], &mut cases);
+    levels.manager.client.resolve(&mut cases, &path, notes);
 
-    if levels.fail_closed && (unguarded || cases.iter().any(|case| case.effect.unguarded)) {
-        cases = vec![Case::always(Effect::answer(FORBIDDEN))];
+    if levels.fail_closed {
+        close(unguarded, &mut cases);
+    } else {
+        cases.retain(|case| !case.effect.stand_in);
     }
     let entry = |case| Entry { position, name: route.name.clone(), matched: matched.clone(), case };
     cases.into_iter().map(entry).collect()
+}
+
+/// Every case that something guards which is not honoured answers 403.
+fn close(all: bool, cases: &mut Vec<Case>) {
+    let is_open = |case: &Case| !all && !case.effect.unguarded;
+    if cases.iter().any(is_open) {
+        cases
+            .iter_mut()
+            .filter(|case| case.effect.unguarded)
+            .for_each(|case| case.effect = Effect::answer(FORBIDDEN));
+    } else {
+        *cases = vec![Case::always(Effect::answer(FORBIDDEN))];
+    }
 }

@@ -77,11 +77,12 @@ impl RouteUnit {
             return;
         };
         notes.unread("envoy.config.route.v3.RouteConfiguration", &rest);
+        let unit = served.id.clone().finish();
         let around = Surroundings {
             config: served.name,
             scope: served.scope,
             manager: served.manager,
-            overrides: Overrides::read(&config.typed_per_filter_config, &Path::ROOT, &mut notes),
+            overrides: Overrides::read(&config.typed_per_filter_config, &Path::root(&unit), &mut notes),
             fail_closed: served.fail_closed,
             ignore_port: config.ignore_port_in_host_matching,
             hostless_order: hosts.iter().any(|host| virtual_host::has_prefix_domain(host)),

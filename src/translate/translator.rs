@@ -181,6 +181,7 @@ impl Translator {
     /// What was noted, and for a guard what the policy makes of it.
     fn detail(&self, note: &Note) -> String {
         let consequence = match (note.severity, self.on_unsupported) {
+            _ if note.told => "",
             (Severity::Security, OnUnsupported::Serve) => "; served all the same",
             (Severity::Security, _) => "; the routes it guards answer 403",
             _ => "",
@@ -419,7 +420,7 @@ fn make_before_break(delta: &mut Delta) {
     delta.deletes.sort_by_cached_key(|key| (std::cmp::Reverse(key.directory()), key.clone()));
 }
 
-fn joined(prefix: &str, path: &str) -> String {
+pub(super) fn joined(prefix: &str, path: &str) -> String {
     match (prefix, path) {
         ("", path) => path.to_owned(),
         (prefix, "") => prefix.to_owned(),

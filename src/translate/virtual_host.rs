@@ -21,6 +21,7 @@ use super::{
     manager::Manager,
     note::Notes,
     order::{self, Layout},
+    require_tls,
     route::{self, Entry, Levels},
     scope::Scope,
 };
@@ -66,7 +67,7 @@ pub(super) fn translate(
 ) -> HostRoutes {
     let mut result = HostRoutes::default();
     host.routes.iter().for_each(|route| action::clusters(route, &mut result.clusters));
-    let entries = entries(host, around, targets, notes);
+    let entries = entries(host, &id.clone().finish(), around, targets, notes);
     result.uses = entries.iter().flat_map(|entry| entry.case.effect.uses.iter().cloned()).collect();
     for group in &domain::groups(&host.domains, around.ignore_port, notes) {
         let id = id.clone().name(&group.label);
@@ -80,20 +81,23 @@ pub(super) fn translate(
 /// Everything in the virtual host that nothing reads must have been noted.
 fn entries(
     host: &VirtualHost,
+    unit: &str,
     around: &Surroundings<'_>,
     targets: Targets<'_>,
     notes: &mut Notes,
 ) -> Vec<Entry> {
     let unguarded = Unguarded::of(notes);
-    let overrides = Overrides::read(&host.typed_per_filter_config, &Path::ROOT, notes);
+    let overrides = Overrides::read(&host.typed_per_filter_config, &Path::root(unit), notes);
     let levels = Levels {
         manager: around.manager,
+        unit,
         config: &around.overrides,
         host: &overrides,
         retry_policy: host.retry_policy.as_ref(),
         fail_closed: around.fail_closed,
     };
     let mut entries: Vec<Entry> = Vec::with_capacity(host.routes.len());
+    entries.extend(require_tls::entry(host, notes));
     for (position, route) in host.routes.iter().enumerate() {
         let unguarded = unguarded.all || unguarded.routes.contains(&position);
         entries.extend(route::entries(position, route, unguarded, &levels, targets, notes));

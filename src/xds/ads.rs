@@ -90,7 +90,7 @@ impl Ads {
             uri: uri.to_owned(),
             target: Target::new(uri, options.max_response_bytes)?,
             stream: Stream::new(options.node.node()),
-            cache: Cache::new(options.initial_fetch_timeout),
+            cache: Cache::new(options.initial_fetch_timeout).refusing(options.objection.clone()),
             backoff: Backoff::new(options.backoff),
             link: Link::Waiting(Instant::now()),
             unsent: Vec::new(),

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use self::references::References;
 use super::{
-    Change, Resource, ResourceType, Snapshot,
+    Change, Objection, Resource, ResourceType, Snapshot,
     validate::{self, Carried, Checked},
 };
 use crate::pb::google::protobuf::Any;
@@ -61,6 +61,7 @@ pub struct Cache {
     rejected: [BTreeMap<String, String>; ResourceType::ALL.len()],
     answered: [bool; ResourceType::ALL.len()],
     initial_fetch_timeout: Duration,
+    objection: Objection,
 }
 
 /// One resource of a response, before anything is changed.
@@ -87,7 +88,13 @@ impl Cache {
             rejected: Default::default(),
             answered: Default::default(),
             initial_fetch_timeout,
+            objection: Objection::default(),
         }
+    }
+
+    /// The same, which also refuses what `objection` does.
+    pub fn refusing(self, objection: Objection) -> Self {
+        Self { objection, ..self }
     }
 
     /// The resources in force.
@@ -243,15 +250,21 @@ impl Cache {
         {
             return Some(Incoming::Unchanged(held.name.clone()));
         }
-        let item = match validate::check(kind, &message) {
+        let item = match self.check(kind, &message) {
             Ok(checked) => Incoming::New(checked, message),
-            Err(error) => Incoming::Bad { name: validate::peek_name(&message), error: error.to_string() },
+            Err(error) => Incoming::Bad { name: validate::peek_name(&message), error },
         };
         let asked_for = match (item.name(), self.parents_of(kind)) {
             (Some(name), Some(parents)) => parents.refers_to(name),
             _ => true,
         };
         asked_for.then_some(item)
+    }
+
+    fn check(&self, kind: ResourceType, message: &Bytes) -> Result<Checked, String> {
+        let checked = validate::check(kind, message).map_err(|error| error.to_string())?;
+        self.objection.to(kind, &checked.name, message)?;
+        Ok(checked)
     }
 
     fn put(

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-pub use load::{Loaded, Problem, load, merge};
+pub use load::{Loaded, Problem, load, merge, refuse};
 use reader::{Reader, Reading};
 
 use super::{
@@ -53,7 +53,7 @@ impl FileSource {
         }
         Ok(Self {
             snapshot: Snapshot::default(),
-            work: Work::Resting(Reader::new(PathBuf::from(path)), Instant::now()),
+            work: Work::Resting(Reader::new(PathBuf::from(path), options.objection.clone()), Instant::now()),
             poll_interval: options.poll_interval,
             problems: BTreeSet::new(),
             complete: false,

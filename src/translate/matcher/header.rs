@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The conditions of one matcher; `None` when it has been noted that there are none.
-pub(super) fn conditions(
+pub(in crate::translate) fn conditions(
     matcher: &HeaderMatcher,
     path: &Path<'_>,
     notes: &mut Notes,

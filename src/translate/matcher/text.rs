@@ -17,7 +17,7 @@ use super::super::note::Notes;
 
 /// What a value must be like.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum TextTest {
+pub(in crate::translate) enum TextTest {
     Exact(String),
     ExactIgnoringCase(String),
     /// Found anywhere unless anchored.
@@ -26,7 +26,7 @@ pub(super) enum TextTest {
 }
 
 /// `^(?:re)\z`: RE2 matches the whole value, PCRE searches; `$` would allow a newline at the end.
-pub(super) fn whole(regex: &str) -> String {
+pub(in crate::translate) fn whole(regex: &str) -> String {
     format!(r"^(?:{regex})\z")
 }
 

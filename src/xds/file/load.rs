@@ -17,7 +17,7 @@ use super::document;
 use crate::{
     pb::{google::protobuf::Any, json::any_from_json, message_name},
     xds::{
-        Resource, ResourceType,
+        Objection, Resource, ResourceType,
         validate::{self, Carried},
     },
 };
@@ -122,6 +122,24 @@ pub fn load_file(path: &Path) -> (Vec<Loaded>, Vec<Problem>) {
             Err(error) => problems.push(problem(name_of(&value), error)),
         }
     }
+    (resources, problems)
+}
+
+/// What was loaded without what `objection` refuses: that is a problem of its file.
+pub fn refuse(
+    (resources, mut problems): (Vec<Loaded>, Vec<Problem>),
+    objection: &Objection,
+) -> (Vec<Loaded>, Vec<Problem>) {
+    let mut accepted =
+        |loaded: &Loaded| match objection.to(loaded.kind, &loaded.resource.name, &loaded.resource.bytes) {
+            Ok(()) => true,
+            Err(error) => {
+                let resource = Some((loaded.kind, loaded.resource.name.to_string()));
+                problems.push(Problem { file: loaded.file.to_path_buf(), resource, error });
+                false
+            }
+        };
+    let resources = resources.into_iter().filter(&mut accepted).collect();
     (resources, problems)
 }
 

@@ -9,10 +9,12 @@ use std::{
 };
 
 use super::load::{self, Loaded, Problem};
+use crate::xds::Objection;
 
 /// The files of one source.
 pub struct Reader {
     path: PathBuf,
+    objection: Objection,
     files: BTreeMap<PathBuf, Held>,
     /// `None` until the first look.
     readable: Option<bool>,
@@ -41,8 +43,8 @@ pub struct Reading {
 }
 
 impl Reader {
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, files: BTreeMap::new(), readable: None }
+    pub fn new(path: PathBuf, objection: Objection) -> Self {
+        Self { path, objection, files: BTreeMap::new(), readable: None }
     }
 
     /// `None` when nothing has changed since the last call.
@@ -79,7 +81,7 @@ impl Reader {
         if self.files.get(&file).is_some_and(|held| held.stamp == stamp) {
             return false;
         }
-        let (mut resources, problems) = load::load_file(&file);
+        let (mut resources, problems) = load::refuse(load::load_file(&file), &self.objection);
         let before = self.files.remove(&file).map(|held| held.resources).unwrap_or_default();
         resources
             .extend(before.into_iter().filter(|last_good| problems.iter().any(|p| p.is_about(last_good))));

@@ -1,0 +1,94 @@
+//! What one resource asks for and would not get, whatever others say.
+//!
+//! In: a resource alone. Out: its issues of traffic or security. What depends on other resources is taken for there:
+//! that a cluster is unknown or waits for its endpoints is no fault of who names it. Never here: objects.
+
+use std::collections::BTreeSet;
+
+use prost::Message as _;
+
+use crate::{
+    pb::envoy::config::cluster::v3::{
+        Cluster,
+        cluster::{ClusterDiscoveryType, DiscoveryType},
+    },
+    xds::{Resource, ResourceType, Snapshot},
+};
+
+use super::{
+    Delta, Issue, Severity,
+    cluster::{self, Target},
+    id::Id,
+    listener,
+    manager::Manager,
+    note::Note,
+    route_config::{RouteUnit, Served},
+    scope::Scope,
+};
+
+/// The issues of traffic or above that come from the resource itself.
+pub fn unsupported(kind: ResourceType, resource: &Resource) -> Vec<Issue> {
+    let notes = match kind {
+        ResourceType::Cluster => cluster::translate(resource, &Snapshot::default(), &BTreeSet::new()).notes,
+        ResourceType::ClusterLoadAssignment => assignment(resource),
+        ResourceType::Listener => listener(resource),
+        ResourceType::RouteConfiguration => routes(&resource.bytes, "", &Manager::default()),
+    };
+    let mut issues: Vec<Issue> = notes
+        .into_iter()
+        .filter(|note| note.severity >= Severity::Traffic)
+        .map(|Note { path, severity, detail, .. }| Issue {
+            kind,
+            resource: resource.name.clone(),
+            path,
+            severity,
+            detail,
+        })
+        .collect();
+    issues.sort();
+    issues.dedup();
+    issues
+}
+
+/// As a plain EDS cluster would use it.
+fn assignment(resource: &Resource) -> Vec<Note> {
+    let user = Cluster {
+        name: resource.name.to_string(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
+        ..Cluster::default()
+    };
+    let mut snapshot = Snapshot::default();
+    snapshot.insert(ResourceType::ClusterLoadAssignment, resource.clone());
+    cluster::translate(&Resource::new(&resource.name, &user.encode_to_vec()), &snapshot, &BTreeSet::new())
+        .assignment_notes
+}
+
+/// With the route configurations inside it.
+fn listener(resource: &Resource) -> Vec<Note> {
+    let unit = listener::translate(resource);
+    let mut notes = unit.notes;
+    for inline in &unit.inline {
+        let managers = unit.bindings.iter().filter(|((key, _), _)| *key == inline.key);
+        for (_, manager) in managers {
+            notes.extend(routes(&inline.bytes, &inline.path, manager));
+        }
+    }
+    notes
+}
+
+fn routes(bytes: &[u8], place: &str, manager: &Manager) -> Vec<Note> {
+    let served =
+        Served { name: "", id: Id::new("unsupported"), scope: Scope::default(), manager, fail_closed: true };
+    let mut unit = RouteUnit::default();
+    // A cluster that gives all that a route may ask of one.
+    let targets = |_: &str| Target::Published {
+        connect_timeout: 1.0,
+        hashes: true,
+        hostnames: true,
+        subsets: true,
+        encrypted: false,
+    };
+    unit.update(bytes, served, &targets, &mut Delta::default());
+    let notes = unit.notes();
+    notes.map(|note| Note { path: super::translator::joined(place, &note.path), ..note }).collect()
+}
