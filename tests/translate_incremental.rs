@@ -57,8 +57,9 @@ fn assignment() -> impl Strategy<Value = Value> {
 
 fn action() -> impl Strategy<Value = Value> {
     prop_oneof![
-        (cluster_name(), any::<bool>()).prop_map(|(name, bounded)| {
-            json!({"cluster": name, "timeout": if bounded { "3s" } else { "0s" }})
+        (cluster_name(), any::<bool>(), 0..3u32).prop_map(|(name, bounded, retries)| {
+            json!({"cluster": name, "timeout": if bounded { "3s" } else { "0s" },
+                "retryPolicy": {"retryOn": "reset", "numRetries": retries}})
         }),
         prop::collection::vec((cluster_name(), 0..4u32), 1..4).prop_map(|clusters| {
             let clusters: Vec<_> =

@@ -209,13 +209,13 @@ mod tests {
         let found = findings(serde_json::json!({
             "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
             "virtualHosts": [{"name": "a", "domains": ["*"]}, {"name": "b", "domains": ["b"], "routes": [
-                {"match": {"prefix": "/"}, "route": {"cluster": "c", "hashPolicy": [{}, {}]}}]}],
+                {"match": {"prefix": "/"}, "route": {"cluster": "c", "rateLimits": [{}, {}]}}]}],
         }));
         assert_eq!(
             found,
             [
-                "virtual_hosts[1].routes[0].route.hash_policy[0]: Field(Traffic)",
-                "virtual_hosts[1].routes[0].route.hash_policy[1]: Field(Traffic)",
+                "virtual_hosts[1].routes[0].route.rate_limits[0]: Field(Traffic)",
+                "virtual_hosts[1].routes[0].route.rate_limits[1]: Field(Traffic)",
             ]
         );
     }

@@ -15,7 +15,7 @@ mod timeout;
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    apisix::{InlineUpstream, PassHost as ApisixPassHost, ProxyRewrite, Timeout},
+    apisix::{InlineUpstream, PassHost as ApisixPassHost, ProxyRewrite, RewriteTarget as Form, Timeout},
     pb::{
         envoy::config::route::v3::{
             RetryPolicy, Route, RouteAction, route::Action, route_action::ClusterNotFoundResponseCode,
@@ -117,7 +117,7 @@ fn forward(action: &RouteAction, around: Around<'_>, path: &Path<'_>, notes: &mu
     if effect.plugins.fault_injection.is_some() {
         return Case::always(effect);
     }
-    let Some(plugin) = proxy_rewrite(action, host, around.test, path, notes) else {
+    let Some(plugin) = proxy_rewrite(action, host, effect.grpc, around.test, path, notes) else {
         return Case::always(Effect::answer(UNAVAILABLE));
     };
     effect.plugins.proxy_rewrite = (plugin != ProxyRewrite::default()).then_some(plugin);
@@ -144,21 +144,27 @@ fn retries(
 fn proxy_rewrite(
     action: &RouteAction,
     host: Host,
+    grpc: bool,
     test: &PathTest,
     path: &Path<'_>,
     notes: &mut Notes,
 ) -> Option<ProxyRewrite> {
     let (change, path) = match &action.regex_rewrite {
-        Some(rewrite) => (Change::Pattern(rewrite), path.field("regex_rewrite")),
+        Some(rewrite) => (Change::Pattern(rewrite), *path),
         None if action.prefix_rewrite.is_empty() => (Change::Nothing, *path),
         None => (Change::Matched(&action.prefix_rewrite), path.field("prefix_rewrite")),
     };
-    let regex_uri = rewrite::pairs(change, Query::Keep, test, &path, notes)?;
+    // Where gRPC goes, nginx takes the path from its own, which the plugin sets in the decoded form alone.
+    let target = if grpc && !matches!(change, Change::Nothing) { Form::Decoded } else { Form::Sent };
+    let regex_uri = match target {
+        Form::Sent => rewrite::pairs(change, Query::Keep, test, &path, notes)?,
+        Form::Decoded => rewrite::decoded_pairs(change, test, &path, notes)?,
+    };
     let host = match host {
         Host::Plugin(host) => Some(host),
         Host::Upstream(_) => None,
     };
-    Some(ProxyRewrite { regex_uri, host, ..ProxyRewrite::default() })
+    Some(ProxyRewrite { target, regex_uri, host, ..ProxyRewrite::default() })
 }
 
 /// An effect, and the longest time its upstreams take to connect.

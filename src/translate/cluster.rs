@@ -24,7 +24,7 @@ use std::{
 use prost::Message;
 
 use crate::{
-    apisix::Upstream,
+    apisix::{Scheme, Upstream},
     pb::{
         envoy::config::cluster::v3::Cluster,
         google::protobuf::{Any, Duration},
@@ -72,6 +72,8 @@ pub(super) enum Target {
         encrypted: bool,
         /// A route's labels choose among endpoints.
         subsets: bool,
+        /// Endpoints are spoken to in gRPC.
+        grpc: bool,
     },
     /// It is there, and means where each connection was going; here that is this port of the pod itself.
     OwnPort {
@@ -219,6 +221,7 @@ impl Run<'_> {
             hostnames: service.has_hostnames(),
             encrypted,
             subsets: settings.subsets.is_some(),
+            grpc: matches!(settings.spec.scheme, Some(Scheme::Grpc | Scheme::Grpcs)),
         };
         let plain = service.upstream(&Variant::default(), Variant::default(), &mut self.notes);
         if let Err(violation) = plain.check() {

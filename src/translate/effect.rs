@@ -31,6 +31,8 @@ pub(super) struct Case {
 pub(super) struct Effect {
     pub upstream_id: Option<String>,
     pub upstream: Option<InlineUpstream>,
+    /// Some of its upstreams are spoken to in gRPC.
+    pub grpc: bool,
     /// What `upstream_id` and the plugins refer to.
     pub uses: Uses,
     pub timeout: Option<Timeout>,
@@ -89,6 +91,7 @@ impl Effect {
     pub fn use_upstream(&mut self, cluster: &str, target: &Target, asked: Variant) -> String {
         // What endpoints expect over TLS does not go to them in the clear.
         self.unguarded |= matches!(target, Target::Published { encrypted: true, .. });
+        self.grpc |= matches!(target, Target::Published { grpc: true, .. });
         let variant = target.settle(asked);
         let id = id::variant(cluster, &variant);
         self.uses.insert((cluster.into(), variant));

@@ -86,6 +86,7 @@ fn routes(bytes: &[u8], place: &str, manager: &Manager) -> Vec<Note> {
         hashes: true,
         hostnames: true,
         subsets: true,
+        grpc: false,
         encrypted: false,
     };
     unit.update(bytes, served, &targets, &mut Delta::default());

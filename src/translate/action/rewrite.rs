@@ -48,11 +48,7 @@ pub(super) fn pairs(
         Change::Pattern(rewrite) => return by_pattern(rewrite, query, path, notes),
         Change::Matched(text) => (text, test.raw_prefix()),
     };
-    // Without a slash, nginx would take the path for a part of the upstream's name.
-    if !text.starts_with('/') {
-        notes.traffic(path, "does not begin with /: answered with 503");
-        return None;
-    }
+    check_slash(text, path, notes)?;
     let pattern = match found {
         Some(prefix) => format!("^(?:[^?]*?{prefix}|[^?]*)"),
         None => "^[^?]*".to_owned(),
@@ -97,6 +93,43 @@ fn by_pattern(
             vec![[found, format!("{replaced}${{{last}}}")], without_query()]
         }
     })
+}
+
+/// The pairs for nginx's path, decoded and without a query, whose result is encoded.
+pub(super) fn decoded_pairs(
+    change: Change<'_>,
+    test: &PathTest,
+    path: &Path<'_>,
+    notes: &mut Notes,
+) -> Option<Pairs> {
+    match change {
+        Change::Nothing => Some(Vec::new()),
+        Change::Matched(text) => {
+            check_slash(text, path, notes)?;
+            if text.contains(['%', '?']) {
+                notes.approximated(path, "gRPC: escapes are encoded once more");
+            }
+            let found = test.raw_prefix().map_or("(?s)^.*".to_owned(), |prefix| format!("^{prefix}"));
+            Some(vec![[found, pattern::literal(text)]])
+        }
+        Change::Pattern(rewrite) => {
+            let regex = rewrite.pattern.as_ref().map_or("", |p| p.regex.as_str());
+            if !confine(regex, '?', Start::Text).is_some_and(|confined| confined.once) {
+                let path = path.field("regex_rewrite");
+                notes.traffic(&path.field("pattern"), "only what is found first is replaced");
+            }
+            Some(vec![[regex.to_owned(), pattern::substitution(&rewrite.substitution, 0)]])
+        }
+    }
+}
+
+/// Without a slash, nginx would take the path for a part of the upstream's name.
+fn check_slash(text: &str, path: &Path<'_>, notes: &mut Notes) -> Option<()> {
+    if !text.starts_with('/') {
+        notes.traffic(path, "does not begin with /: answered with 503");
+        return None;
+    }
+    Some(())
 }
 
 fn without_query() -> [String; 2] {

@@ -80,6 +80,7 @@ mod tests {
             hostnames,
             encrypted: false,
             subsets: false,
+            grpc: false,
         };
         assert_eq!(published(false, false).settle(asked.clone()), Variant::default());
         let kept = published(true, true).settle(asked.clone());

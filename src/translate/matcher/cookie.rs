@@ -14,8 +14,8 @@ pub(super) fn condition(matcher: &CookieMatcher, path: &Path<'_>, notes: &mut No
     let first = Listed {
         variable: "http_cookie",
         separator: ';',
-        before: format!(r"^(?:(?!\s*{name}=)[^;]*;)*\s*{name}="),
-        quote: "\"?",
+        before: format!(r#"^(?:(?!\s*{name}=)[^;]*;)*\s*{name}="?"#),
+        after: r#""?\s*"#,
     };
     let path = path.field("string_match");
     let Some(string) = &matcher.string_match else {

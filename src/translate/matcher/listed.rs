@@ -24,8 +24,8 @@ pub(super) struct Listed {
     pub separator: char,
     /// A pattern from the beginning of the list to before the value.
     pub before: String,
-    /// A pattern for what may stand around a value.
-    pub quote: &'static str,
+    /// A pattern for what may stand between a value and the separator.
+    pub after: &'static str,
 }
 
 impl Listed {
@@ -40,8 +40,8 @@ impl Listed {
             notes.traffic(path, "no known way to match: route left out");
             return None;
         };
-        let (separator, quote) = (escape(&self.separator.to_string()), self.quote);
-        let end = format!(r"{quote}\s*(?:{separator}|\z)");
+        let (separator, after) = (escape(&self.separator.to_string()), self.after);
+        let end = format!(r"{after}(?:{separator}|\z)");
         let text = |text: &str| if text.contains(self.separator) { "(?!)".to_owned() } else { escape(text) };
         let value = match pattern {
             MatchPattern::Exact(exact) => format!("{}{end}", text(exact)),
@@ -59,6 +59,6 @@ impl Listed {
         // Envoy has no case folding for regular expressions.
         let folded = matcher.ignore_case && !matches!(pattern, MatchPattern::SafeRegex(_));
         let flags = if folded { "(?i:" } else { "(?:" };
-        Some(Condition::matches(self.variable, format!("{}{quote}{flags}{value})", self.before)))
+        Some(Condition::matches(self.variable, format!("{}{flags}{value})", self.before)))
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn condition(
                 variable: QUERY,
                 separator: '&',
                 before: format!(r"^(?:(?!{name}(?:[=&]|\z))[^&]*&)*{name}(?:=|(?=&|\z))"),
-                quote: "",
+                after: "",
             };
             first.condition(string, &path.field("string_match"), notes)
         }

@@ -88,6 +88,9 @@ impl Plugin {
             "fault-injection" => (11000, Kind::Fault(fault::Fault::new(conf, names))),
             "cors" => (4000, Kind::Cors(cors::Cors::new(conf))),
             "ip-restriction" => (3000, ip_restriction(conf)),
+            // Bounds, compression and other servers' words: these requests keep within all of them.
+            "client-control" => (22000, Kind::Transparent),
+            "gzip" => (995, Kind::Transparent),
             "forward-auth" => (2002, Kind::Transparent),
             "proxy-mirror" => (1010, Kind::Transparent),
             "proxy-rewrite" => (1008, Kind::Rewrite(rewrite::Rewrite::new(conf))),
