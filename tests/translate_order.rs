@@ -21,7 +21,7 @@ use proptest::{
 use support::{
     apisix::Apisix,
     envoy::{Decision, Envoy, Place},
-    exchange::{Answer, Outcome, Request},
+    exchange::{Answer, Forward, Outcome, Request},
     load, world,
 };
 
@@ -122,7 +122,8 @@ fn agrees(ours: &Outcome, decision: &Decision, request: &Request) -> bool {
         sum += f64::from(*weight);
         point < sum
     });
-    chosen.is_some_and(|(_, outcome)| ours == outcome) || merged(decision).is_some_and(|all| *ours == all)
+    chosen.is_some_and(|(_, outcome)| same(ours, outcome))
+        || merged(decision).is_some_and(|all| same(ours, &all))
 }
 
 /// A name in a Location means the same in any case, nginx's is in lower case; an empty query is none.
@@ -139,7 +140,28 @@ fn same(ours: &Outcome, theirs: &Outcome) -> bool {
     };
     match (ours, theirs) {
         (Outcome::Answer(ours), Outcome::Answer(theirs)) => lowered(ours) == lowered(theirs),
-        _ => ours == theirs,
+        (Outcome::Forward(ours), Outcome::Forward(theirs)) => with_lists(ours) == with_lists(theirs),
+        _ => false,
+    }
+}
+
+/// Several lines of a header mean the same as one line with all values, and an empty value means none.
+fn with_lists(forward: &Forward) -> Forward {
+    let split = |headers: &[(String, String)]| {
+        let values = headers.iter().flat_map(|(name, value)| {
+            value
+                .split(',')
+                .filter(|one| !one.trim().is_empty())
+                .map(move |one| (name.clone(), one.trim().to_owned()))
+        });
+        let mut values: Vec<_> = values.collect();
+        values.sort();
+        values
+    };
+    Forward {
+        headers: split(&forward.headers),
+        response_headers: split(&forward.response_headers),
+        ..forward.clone()
     }
 }
 
@@ -149,7 +171,7 @@ fn merged(decision: &Decision) -> Option<Outcome> {
     let mut unavailable = false;
     for (_, outcome) in &decision.outcomes {
         match (outcome, &mut all) {
-            (Outcome::Answer(answer), _) if *answer == Answer::status(503) => unavailable = true,
+            (Outcome::Answer(answer), _) if answer.status == 503 => unavailable = true,
             (Outcome::Answer(_), _) => return None,
             (Outcome::Forward(_), None) => all = Some(outcome.clone()),
             (Outcome::Forward(one), Some(Outcome::Forward(held))) => {

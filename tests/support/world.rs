@@ -127,7 +127,7 @@ pub fn world() -> impl Strategy<Value = World> {
 /// Each domain belongs to one virtual host, as Envoy demands.
 fn config() -> impl Strategy<Value = Config> {
     let hosts = (vec(0..6usize, DOMAINS.len()), vec((vec(route(), 0..6), operations()), 4));
-    (any::<bool>(), Just(false), hosts, operations()).prop_map(
+    (any::<bool>(), any::<bool>(), hosts, operations()).prop_map(
         |(ignore_port, most_specific, (owners, hosts), headers)| {
             let domains_of = |host: usize| -> Vec<&'static str> {
                 DOMAINS
@@ -321,7 +321,24 @@ fn redirect() -> impl Strategy<Value = Value> {
 
 /// Header operations of one level.
 fn operations() -> impl Strategy<Value = Value> {
-    Just(json!({}))
+    let names = || select(vec!["x-a", "x-b", "X-New", "x-both"]);
+    let actions =
+        vec!["APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS"];
+    let values = vec!["1", "n", "$uri", "100%%", "a:b/", ""];
+    let add = move || {
+        let option = (names(), select(values.clone()), select(actions.clone()), any::<bool>());
+        let option = option.prop_map(|(name, value, action, keep)| {
+            json!({"header": {"key": name, "value": value}, "appendAction": action, "keepEmptyValue": keep})
+        });
+        vec(option, 0..3)
+    };
+    let level = (add(), vec(names(), 0..2), add(), vec(names(), 0..2)).prop_map(
+        |(add, remove, add_up, remove_up)| {
+            json!({"requestHeadersToAdd": add, "requestHeadersToRemove": remove,
+            "responseHeadersToAdd": add_up, "responseHeadersToRemove": remove_up})
+        },
+    );
+    prop_oneof![4 => Just(json!({})), 1 => level]
 }
 
 fn extend(value: &mut Value, more: &Value) {

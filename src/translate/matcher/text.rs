@@ -39,11 +39,15 @@ fn is_nothing(hir: &Hir) -> bool {
     match hir.kind() {
         HirKind::Empty => true,
         HirKind::Literal(_) | HirKind::Class(_) => false,
-        HirKind::Look(look) => match look {
-            Look::Start | Look::End | Look::StartLF | Look::EndLF | Look::StartCRLF | Look::EndCRLF => true,
-            Look::WordAsciiNegate | Look::WordUnicodeNegate => true,
-            _ => false,
-        },
+        HirKind::Look(look) => !matches!(
+            look,
+            Look::WordAscii
+                | Look::WordUnicode
+                | Look::WordStartAscii
+                | Look::WordEndAscii
+                | Look::WordStartUnicode
+                | Look::WordEndUnicode
+        ),
         HirKind::Repetition(repetition) => repetition.min == 0 || is_nothing(&repetition.sub),
         HirKind::Capture(capture) => is_nothing(&capture.sub),
         HirKind::Concat(parts) => parts.iter().all(is_nothing),

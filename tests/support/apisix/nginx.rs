@@ -159,7 +159,7 @@ pub fn escape_uri(path: &str) -> String {
             byte,
             b' ' | b'"' | b'#' | b'%' | b'<' | b'>' | b'?' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
         );
-        if special || byte < 0x20 || byte >= 0x7f {
+        if special || !(0x20..0x7f).contains(&byte) {
             escaped += &format!("%{byte:02X}");
         } else {
             escaped.push(byte as char);

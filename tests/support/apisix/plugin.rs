@@ -169,10 +169,10 @@ pub struct ResponseParts {
 pub fn run(plugins: &[Plugin], flow: &mut Flow, context: &Context<'_>) -> Option<Answer> {
     for phase in [Plugin::rewrite, Plugin::access] {
         for (at, plugin) in plugins.iter().enumerate() {
-            if plugin.runs(at, flow, context) {
-                if let Some(answer) = phase(plugin, flow, context) {
-                    return Some(answer);
-                }
+            if plugin.runs(at, flow, context)
+                && let Some(answer) = phase(plugin, flow, context)
+            {
+                return Some(answer);
             }
         }
     }

@@ -244,8 +244,8 @@ impl<'a> Context<'a> {
     /// `lua-resty-cookie`: the last of several of one name.
     fn cookie(&self, name: &str) -> Option<String> {
         let header = nginx::header(&self.headers.borrow(), "cookie")?;
-        let pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
-        let value = pairs.filter(|(key, _)| *key == name).last()?.1;
+        let mut pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
+        let value = pairs.rfind(|(key, _)| *key == name)?.1;
         Some(value.split([' ', '\t']).next().unwrap_or_default().to_owned())
     }
 }

@@ -69,7 +69,8 @@ impl Chosen<'_> {
     ) -> Outcome {
         if !self.clusters.contains(name) {
             let status = [503, 404, 500][action.cluster_not_found_response_code as usize];
-            return Outcome::Answer(Answer::status(status));
+            let headers = headers::apply(&self.response_levels(weighted), Vec::new());
+            return Outcome::Answer(Answer { headers, ..Answer::status(status) });
         }
         let given =
             [("x-upstream", "1"), ("x-both", "up")].map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
