@@ -135,13 +135,9 @@ fn ignores_port(manager: &HttpConnectionManager, path: &Path<'_>, notes: &mut No
 /// nginx compares the path decoded, normalised and with slashes merged, and passes it on as it came.
 fn paths(manager: &HttpConnectionManager, path: &Path<'_>, notes: &mut Notes) {
     let as_sent = "routes see it so; upstreams get the path as the client sent it";
-    if let Some(normalize) = manager.normalize_path {
-        let detail = if normalize { as_sent } else { "routes see the path normalised" };
-        notes.approximated(&path.field("normalize_path"), detail);
-    }
-    if manager.merge_slashes {
-        notes.approximated(&path.field("merge_slashes"), as_sent);
-    }
+    let alike = manager.normalize_path == Some(true) && manager.merge_slashes;
+    let detail = if alike { as_sent } else { "routes see the path decoded, normalised, its slashes merged" };
+    notes.approximated(&path.field("normalize_path"), detail);
     let path = path.field("path_with_escaped_slashes_action");
     match manager.path_with_escaped_slashes_action() {
         PathWithEscapedSlashesAction::ImplementationSpecificDefault => {}

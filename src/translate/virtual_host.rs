@@ -15,7 +15,7 @@ use super::{
     Severity,
     action::{self, Targets},
     domain::{self, DomainGroup},
-    effect::Uses,
+    effect::{Case, Effect, Uses},
     filter::Overrides,
     header::{ConfigHeaders, HostHeaders},
     id::Id,
@@ -29,6 +29,7 @@ use super::{
 
 const UNAVAILABLE: u32 = 503;
 const FORBIDDEN: u32 = 403;
+const NOT_FOUND: u32 = 404;
 
 /// What surrounds a virtual host.
 #[derive(Debug)]
@@ -71,10 +72,14 @@ pub(super) fn translate(
     let mut result = HostRoutes::default();
     host.routes.iter().for_each(|route| action::clusters(route, &mut result.clusters));
     let entries = entries(host, &id.clone().finish(), around, targets, notes);
+    let unfound = match entries.last().is_some_and(Entry::is_everything) {
+        true => Vec::new(),
+        false => unfound(around.manager),
+    };
     result.uses = entries.iter().flat_map(|entry| entry.case.effect.uses.iter().cloned()).collect();
     for group in &domain::groups(&host.domains, around.ignore_port, notes) {
         let id = id.clone().name(&group.label);
-        Group { host, around, group, id }.add_routes(&entries, &mut result, notes);
+        Group { host, around, group, id }.add_routes(&entries, &unfound, &mut result, notes);
     }
     result
 }
@@ -114,6 +119,14 @@ fn entries(
     entries
 }
 
+/// The cases of requests that match no route: filters act on these too, as the chain has them.
+fn unfound(manager: &Manager) -> Vec<Case> {
+    let mut cases = vec![Case::always(Effect::answer(NOT_FOUND))];
+    manager.filters.apply(&[], &mut cases);
+    cases.retain(|case| !case.effect.stand_in);
+    cases
+}
+
 /// Routes of a virtual host with guards that are not honoured.
 struct Unguarded {
     all: bool,
@@ -144,7 +157,7 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn add_routes(&self, entries: &[Entry], result: &mut HostRoutes, notes: &mut Notes) {
+    fn add_routes(&self, entries: &[Entry], unfound: &[Case], result: &mut HostRoutes, notes: &mut Notes) {
         let paths = entries.iter().map(|e| &e.matched.path);
         let hostless = self.group.hosts.is_empty();
         let layouts: Vec<Layout> =
@@ -153,7 +166,8 @@ impl Group<'_> {
         let mut left_out = false;
         for (at, (entry, layout)) in entries.iter().zip(layouts).enumerate() {
             result.flat |= layout.flat;
-            let mut route = self.route(entry, layout, (entries.len() - at) as i64);
+            let behind = entries.len() - at + unfound.len().saturating_sub(1);
+            let mut route = self.route(entry, layout, behind as i64);
             if left_out && self.around.fail_closed {
                 answer_with(&mut route, FORBIDDEN);
             }
@@ -161,8 +175,9 @@ impl Group<'_> {
             left_out |= accepted.is_none();
             result.routes.extend(accepted);
         }
-        if !entries.last().is_some_and(Entry::is_everything) {
-            result.routes.extend(accepted(self.not_found(), &Path::ROOT, notes));
+        for (at, case) in unfound.iter().enumerate() {
+            let route = self.not_found(case, (unfound.len() - at - 1) as i64);
+            result.routes.extend(accepted(route, &Path::ROOT, notes));
         }
     }
 
@@ -177,19 +192,19 @@ impl Group<'_> {
         let mut route = self.common(id, &shown, rank);
         route.uris = layout.uris;
         route.vars.extend(layout.condition);
-        route.vars.extend(entry.matched.conditions.iter().chain(&case.when).cloned());
-        route.timeout = case.effect.timeout;
-        route.upstream_id = case.effect.upstream_id.clone();
-        route.upstream = case.effect.upstream.clone();
-        route.plugins = case.effect.plugins.clone();
-        route.enable_websocket = case.effect.websocket;
+        route.vars.extend(entry.matched.conditions.iter().cloned());
+        take(&mut route, case);
         route
     }
 
-    fn not_found(&self) -> Route {
-        let mut route = self.common(self.id.clone().name("not found"), "not found", 0);
+    fn not_found(&self, case: &Case, rank: i64) -> Route {
+        let mut id = self.id.clone().name("not found");
+        if !case.label.is_empty() {
+            id = id.name(&case.label);
+        }
+        let mut route = self.common(id, "not found", rank);
         route.uris = vec!["/*".to_owned()];
-        route.plugins = Plugins::answer(404, None);
+        take(&mut route, case);
         route
     }
 
@@ -204,6 +219,15 @@ impl Group<'_> {
             ..Route::default()
         }
     }
+}
+
+fn take(route: &mut Route, case: &Case) {
+    route.vars.extend(case.when.iter().cloned());
+    route.timeout = case.effect.timeout;
+    route.upstream_id = case.effect.upstream_id.clone();
+    route.upstream = case.effect.upstream.clone();
+    route.plugins = case.effect.plugins.clone();
+    route.enable_websocket = case.effect.websocket;
 }
 
 /// The route as APISIX accepts it: with an answer in place of an effect that it would refuse, and not at all when it

@@ -64,9 +64,18 @@ pub struct Taken {
 }
 
 /// The first issue that explains this difference there.
-pub fn excuse<'a>(issues: &'a [Issue], chain: &Chain, taken: Taken, difference: &str) -> Option<&'a Issue> {
-    let grave =
-        issues.iter().filter(|i| i.severity >= Severity::Approximated && explains(&i.path, difference));
+pub fn excuse<'a>(
+    issues: &'a [Issue],
+    chain: &Chain,
+    taken: Taken,
+    request: &Request,
+    difference: &str,
+) -> Option<&'a Issue> {
+    let grave = issues.iter().filter(|issue| {
+        issue.severity >= Severity::Approximated
+            && explains(&issue.path, difference)
+            && !(is_of_paths(&issue.path) && is_plain(&request.target))
+    });
     grave.into_iter().find(|issue| match issue.kind {
         ResourceType::Listener => {
             *issue.resource == *chain.listener && of_listener(&issue.path, chain, taken)
@@ -79,6 +88,16 @@ pub fn excuse<'a>(issues: &'a [Issue], chain: &Chain, taken: Taken, difference: 
         }
         ResourceType::ClusterLoadAssignment => false,
     })
+}
+
+/// How paths are normalised matters to nothing but paths that are not normal.
+fn is_of_paths(field: &str) -> bool {
+    ["normalize_path", "merge_slashes", "path_with_escaped_slashes_action"].iter().any(|f| field.contains(f))
+}
+
+fn is_plain(target: &str) -> bool {
+    let path = target.split('?').next().unwrap_or_default();
+    !["//", "/.", "%"].iter().any(|part| path.contains(part))
 }
 
 fn explains(path: &str, difference: &str) -> bool {

@@ -218,7 +218,7 @@ impl Contest {
                 continue;
             }
             let excused = |difference: &String| {
-                let issue = excuse::excuse(&self.translation.issues, chain, taken, difference)?;
+                let issue = excuse::excuse(&self.translation.issues, chain, taken, &request, difference)?;
                 Some(format!(
                     "{difference} | {:?} {}: {}",
                     issue.severity,
