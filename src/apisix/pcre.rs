@@ -293,7 +293,8 @@ impl<'a> Scan<'a> {
 
     fn class(&mut self) -> Scanned<()> {
         if let [kind @ (b':' | b'.' | b'='), rest @ ..] = self.rest
-            && rest.windows(2).any(|w| w == [*kind, b']'])
+            && let Some(end) = rest.iter().position(|b| *b == b']')
+            && rest[..end].last() == Some(kind)
         {
             return Err("must have its [:class:] in a class");
         }
@@ -371,7 +372,8 @@ mod tests {
             "a{,3}",
             "a{",
             "[]a]",
-            "[^]]",
+            "[[:alpha:]_]",
+            "[.]b[.]",
             "[[:alpha:]_]",
             "(?i)a",
             "(?s-m:.)",
