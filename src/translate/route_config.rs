@@ -23,6 +23,7 @@ use crate::{
 use super::{
     Delta,
     action::Targets,
+    domain,
     effect::Uses,
     filter::Overrides,
     header::ConfigHeaders,
@@ -70,7 +71,13 @@ pub(super) struct Served<'a> {
 impl RouteUnit {
     /// Brings the routes up to date; what changes goes into `delta`.
     pub fn update(&mut self, bytes: &[u8], served: Served<'_>, targets: Targets<'_>, delta: &mut Delta) {
-        let (rest, hosts) = split(bytes);
+        let (rest, mut hosts) = split(bytes);
+        let of_no_host = virtual_host::of_no_host().encode_to_vec();
+        let has = |test: fn(&str) -> bool| hosts.iter().any(|host| virtual_host::domains(host).any(test));
+        let (has_any, has_prefix) = (has(|domain| domain == "*"), has(domain::is_prefix));
+        if !has_any && virtual_host::acts_on_unfound(served.manager) {
+            hosts.push(&of_no_host);
+        }
         let mut notes = Notes::default();
         let Ok(config) = RouteConfiguration::decode(rest.as_slice()) else {
             notes.traffic(&Path::ROOT, "not decodable");
@@ -87,7 +94,7 @@ impl RouteUnit {
             headers: ConfigHeaders::read(&config, &mut notes),
             fail_closed: served.fail_closed,
             ignore_port: served.manager.ignores_port || config.ignore_port_in_host_matching,
-            hostless_order: hosts.iter().any(|host| virtual_host::has_prefix_domain(host)),
+            hostless_order: has_prefix,
         };
         let context = context(&rest, &around);
 

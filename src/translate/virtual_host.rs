@@ -256,12 +256,24 @@ fn answer_with(route: &mut Route, status: u32) {
     route.enable_websocket = false;
 }
 
-/// Whether the encoded virtual host has a domain `prefix.*`.
-pub(super) fn has_prefix_domain(bytes: &[u8]) -> bool {
+/// Stands in a configuration for the virtual hosts that it lacks: answers 404, after the chain's filters.
+pub(super) fn of_no_host() -> VirtualHost {
+    let domains = vec!["*".to_owned()];
+    VirtualHost { name: "no virtual host".to_owned(), domains, ..VirtualHost::default() }
+}
+
+/// Whether the chain's filters do something to requests that match no route.
+pub(super) fn acts_on_unfound(manager: &Manager) -> bool {
+    let cases = unfound(manager);
+    cases.len() > 1 || cases.iter().any(|case| case.effect.plugins != Plugins::answer(NOT_FOUND, None))
+}
+
+/// The domains of an encoded virtual host.
+pub(super) fn domains(bytes: &[u8]) -> impl Iterator<Item = &str> {
     use crate::pb::wire::{WireValue, fields};
     const DOMAINS: u32 = 2;
-    fields(bytes).any(|f| match (f.number, f.value) {
-        (DOMAINS, WireValue::Bytes(text)) => std::str::from_utf8(text).is_ok_and(domain::is_prefix),
-        _ => false,
+    fields(bytes).filter_map(|f| match (f.number, f.value) {
+        (DOMAINS, WireValue::Bytes(text)) => std::str::from_utf8(text).ok(),
+        _ => None,
     })
 }

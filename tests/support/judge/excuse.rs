@@ -43,7 +43,18 @@ const EXPLAINS: &[(&str, &[&str])] = &[
     ("path_rewrite", &["target", "kind"]),
     ("direct_response", &["status", "body"]),
 ];
-const PATHS: &[&str] = &["cluster", "kind", "location", "status", "target"];
+/// Another route does all otherwise.
+const PATHS: &[&str] = &[
+    "authority",
+    "body",
+    "cluster",
+    "kind",
+    "location",
+    "request header",
+    "response header",
+    "status",
+    "target",
+];
 /// Of a cluster, its kind alone matters: whether there is an upstream at all.
 const OF_CLUSTERS: &[&str] = &["type", "cluster_type"];
 

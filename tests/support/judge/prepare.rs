@@ -90,7 +90,8 @@ pub fn prepare(case: &Case) -> Prepared {
         ours.push(listener);
     }
     for cluster in ours.iter_mut().filter(|r| kind(r) == "Cluster") {
-        take(cluster, &["transport_socket", "transport_socket_matches"]);
+        // Envoy gets endpoints of ours, without the labels that subsets are of.
+        take(cluster, &["transport_socket", "transport_socket_matches", "lb_subset_config"]);
     }
     let clusters = ours.iter().filter(|r| kind(r) == "Cluster").map(|c| cluster(c, &ours)).collect();
     for chain in &mut chains {
@@ -157,10 +158,20 @@ fn strip_filters(resource: &mut Value) {
         if let Some(Value::Object(filters)) = object.get_mut("typed_per_filter_config") {
             filters.retain(|_, config| is_runnable(config));
         }
+        for list in ["request_headers_to_add", "response_headers_to_add"] {
+            if let Some(options) = object.get_mut(list).and_then(Value::as_array_mut) {
+                options.retain(|option| !tells_of_us(&text(&option["header"]["value"])));
+            }
+        }
         if object["codec_type"] == "HTTP3" {
             take(object, &["codec_type"]);
         }
     });
+}
+
+/// Names and addresses that are this comparison's own.
+fn tells_of_us(value: &str) -> bool {
+    ["%UPSTREAM_", "%ROUTE_NAME%", "%RESPONSE_CODE%"].iter().any(|command| value.contains(command))
 }
 
 fn is_runnable(config: &Value) -> bool {
