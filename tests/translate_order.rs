@@ -49,7 +49,7 @@ fn requests_end_where_envoy_sends_them() {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let count = Count::default();
-    let strategy = (world::world(), vec(world::request(), REQUESTS));
+    let strategy = (world::world(), vec(world::request::request(), REQUESTS));
     let result = runner.run(&strategy, |(world, requests)| {
         let document = world.document();
         let resources = load::resources(&document);

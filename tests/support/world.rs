@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 
 use super::exchange::Request;
 
-
 const TYPES: &str = "type.googleapis.com/envoy";
 const MANAGER: &str = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 

@@ -146,7 +146,7 @@ fn numbered<'a>(path: &'a str, name: &str) -> Option<(usize, &'a str)> {
     Some((number.parse().ok()?, rest.trim_start_matches('.')))
 }
 
-fn clusters<'a>(chain: &'a Chain, taken: Taken) -> Vec<&'a str> {
+fn clusters(chain: &Chain, taken: Taken) -> Vec<&str> {
     let Some((host, route)) = taken.virtual_host.zip(taken.route) else { return Vec::new() };
     let action = &chain.config["virtual_hosts"][host]["routes"][route]["route"];
     let split = list(&action["weighted_clusters"]["clusters"]).iter().map(|c| &c["name"]);

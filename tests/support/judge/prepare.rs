@@ -207,7 +207,7 @@ fn places(listener: &Value) -> Vec<Place> {
 
 fn http_chains(listener: &Value) -> Vec<Place> {
     let mut places = places(listener);
-    places.retain(|p| connection_manager(&listener.pointer(&p.pointer).unwrap()).is_some());
+    places.retain(|p| connection_manager(listener.pointer(&p.pointer).unwrap()).is_some());
     places
 }
 
