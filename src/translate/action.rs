@@ -31,6 +31,7 @@ use self::{
     rewrite::{Change, Query},
 };
 use super::{
+    Severity,
     cluster::{NO_TIMEOUT, PassHost, Target, Variant},
     effect::{Case, Effect},
     matcher::PathTest,
@@ -217,7 +218,8 @@ fn one_cluster(
                 Ok(ClusterNotFoundResponseCode::InternalServerError) => 500,
                 _ => UNAVAILABLE,
             };
-            notes.traffic(&path.field("cluster"), format!("{name:?} is not known: answered with {status}"));
+            let detail = format!("{name:?} is not known: answered with {status}, as Envoy does");
+            notes.add(Severity::Ignored, &path.field("cluster"), detail);
             Some((Effect::answer(status), 0.0))
         }
     }

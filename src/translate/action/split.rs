@@ -25,6 +25,7 @@ use crate::{
 
 use super::{Chosen, Targets};
 use crate::translate::{
+    Severity,
     cluster::{Target, Variant, labels},
     effect::{Cluster, Effect},
     endpoint::small_weights,
@@ -153,7 +154,13 @@ pub(super) fn effect(
                 asked.subset.extend(labels(cluster.metadata_match.as_ref()));
                 Some(effect.use_upstream(&cluster.name, &target, asked))
             }
-            Target::OwnPort { .. } | Target::Unpublished | Target::Unknown => {
+            Target::Unknown => {
+                let detail =
+                    format!("{:?} is not known: its share is answered with 503, as Envoy does", cluster.name);
+                notes.add(Severity::Ignored, &path.item("clusters", at).field("name"), detail);
+                None
+            }
+            Target::OwnPort { .. } | Target::Unpublished => {
                 let detail = format!("{:?} has no upstream: its share is answered with 503", cluster.name);
                 notes.traffic(&path.item("clusters", at).field("name"), detail);
                 None
