@@ -23,11 +23,10 @@ pub use health::{
 };
 pub use key::{Directory, Key};
 pub use plugin::{
-    Abort, ApiBreaker, AuthMethod, BreakerHealthy, BreakerUnhealthy, ClientControl, Cors, Csrf, Delay,
-    FaultInjection, ForwardAuth, GrpcWeb, Gzip, IdAlgorithm, IpList, IpRestriction, LimitConn, LimitCount,
-    LimitKey, LimitPolicy, LimitReq, MAX_FAULT_VARS, MAX_WEIGHTED_UPSTREAMS, Meta, PathConcat, Plugins,
-    ProxyMirror, ProxyRewrite, RealIp, Redirect, RedirectTo, RequestHeaders, RequestId, ResponseHeaders,
-    ResponseRewrite, RewriteTarget, SplitRule, SplitTarget, TrafficSplit, WeightedUpstream,
+    Abort, AuthMethod, ClientControl, Cors, Delay, FaultInjection, ForwardAuth, Gzip, LimitCount, LimitKey,
+    LimitPolicy, LimitReq, MAX_FAULT_VARS, MAX_WEIGHTED_UPSTREAMS, Meta, Plugins, ProxyRewrite, Redirect,
+    RedirectTo, RequestHeaders, ResponseHeaders, ResponseRewrite, RewriteTarget, SplitRule, SplitTarget,
+    TrafficSplit, WeightedUpstream,
 };
 pub use route::{MAX_URI, Route};
 pub use template::literal;
