@@ -52,7 +52,10 @@ impl Corpus<'_> {
             }
             let target = self.plain.last().map_or("/", |r| &r.target).to_owned();
             for authority in &hosts {
-                let bare = authority.split(':').next().unwrap_or_default();
+                // An IPv6 address has colons of its own, in brackets.
+                let name_end = authority.find(']').map_or(0, |bracket| bracket + 1);
+                let port = authority[name_end..].find(':').map_or(authority.len(), |colon| name_end + colon);
+                let bare = &authority[..port];
                 let upper = authority.to_ascii_uppercase();
                 for variant in [authority, &format!("{bare}:8080"), &format!("sub.{bare}"), &upper] {
                     let request = self.get(variant, &target);
