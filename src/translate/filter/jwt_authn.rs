@@ -48,7 +48,7 @@ pub(super) fn read(bytes: &[u8], path: &Path<'_>, notes: &mut Notes) -> Option<A
         let needed = needs_token(rule, &config);
         if needed {
             notes.add(Severity::Security, &path.item("rules", at), "tokens are not checked");
-        } else if matches!(rule.requirement_type, Some(_)) {
+        } else if rule.requirement_type.is_some() {
             notes
                 .traffic(&path.item("rules", at), "no token is looked at, so none is passed on or taken out");
         }

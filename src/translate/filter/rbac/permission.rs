@@ -80,7 +80,7 @@ fn numbers(low: u32, high: u32) -> Vec<String> {
     while at <= high {
         // The largest block of ten, a hundred, ... numbers that begins here, has one length and stays in the range.
         let mut block = 1;
-        while at > 0 && at % (block * 10) == 0 && at + block * 10 - 1 <= high {
+        while at > 0 && at.is_multiple_of(block * 10) && at + block * 10 - 1 <= high {
             block *= 10;
         }
         let free = block.ilog10();
