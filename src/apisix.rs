@@ -23,10 +23,10 @@ pub use health::{
 };
 pub use key::{Directory, Key};
 pub use plugin::{
-    Abort, AuthMethod, ClientControl, Cors, Delay, FaultInjection, ForwardAuth, Gzip, LimitCount, LimitKey,
-    LimitPolicy, LimitReq, MAX_FAULT_VARS, MAX_WEIGHTED_UPSTREAMS, Meta, Plugins, ProxyRewrite, Redirect,
-    RedirectTo, RequestHeaders, ResponseHeaders, ResponseRewrite, RewriteTarget, SplitRule, SplitTarget,
-    TrafficSplit, WeightedUpstream,
+    Abort, ClientControl, Cors, Delay, FaultInjection, Gzip, LimitCount, LimitKey, LimitPolicy, LimitReq,
+    MAX_FAULT_VARS, MAX_WEIGHTED_UPSTREAMS, Meta, Plugins, ProxyRewrite, Redirect, RedirectTo,
+    RequestHeaders, ResponseHeaders, ResponseRewrite, RewriteTarget, SplitRule, SplitTarget, TrafficSplit,
+    WeightedUpstream,
 };
 pub use route::{MAX_URI, Route};
 pub use template::literal;

@@ -46,7 +46,8 @@ fn base() -> Vec<Value> {
                     {"name": "router", "typedConfig": {"@type": of("extensions.filters.http.router.v3.Router")}}]}}]}]}),
         json!({"@type": of("config.route.v3.RouteConfiguration"), "name": "r",
             "virtualHosts": [{"name": "h", "domains": ["*"], "routes": [
-                {"match": {"prefix": "/"}, "route": {"cluster": "a"},
+                {"match": {"prefix": "/"},
+                 "route": {"weightedClusters": {"clusters": [{"name": "a", "weight": 1}, {"name": "a", "weight": 1}]}},
                  "typedPerFilterConfig": {"for routes": {
                     "@type": of("extensions.filters.http.jwt_authn.v3.PerRouteConfig"), "disabled": true}}}]}]}),
     ]
@@ -200,6 +201,13 @@ fn every_guarding_extension_closes() {
                 for config in [&any, &wrapped] {
                     places.push((level.to_owned(), json!({"typedPerFilterConfig": {"guard": config}})));
                 }
+            }
+            // The cluster that all requests go to says it, the other does not.
+            for config in [&any, &wrapped] {
+                let guarded = json!({"name": "a", "weight": 1, "typedPerFilterConfig": {"guard": config}});
+                let clusters = json!({"clusters": [guarded, {"name": "a", "weight": 0}]});
+                let route = "2 /virtualHosts/0/routes/0/route".to_owned();
+                places.push((route, json!({"weightedClusters": clusters})));
             }
         }
         for (place, value) in places {

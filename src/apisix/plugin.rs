@@ -4,7 +4,6 @@
 mod client_control;
 mod cors;
 mod fault_injection;
-mod forward_auth;
 mod gzip;
 mod limit_count;
 mod limit_req;
@@ -26,7 +25,6 @@ use super::{
 pub use client_control::ClientControl;
 pub use cors::Cors;
 pub use fault_injection::{Abort, Delay, FaultInjection, MAX_FAULT_VARS};
-pub use forward_auth::{AuthMethod, ForwardAuth};
 pub use gzip::Gzip;
 pub use limit_count::{LimitCount, LimitKey, LimitPolicy};
 pub use limit_req::LimitReq;
@@ -48,9 +46,6 @@ pub struct Plugins {
     /// Answers, without an upstream, or waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault_injection: Option<FaultInjection>,
-    /// Asks another server.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub forward_auth: Option<ForwardAuth>,
     /// Compresses answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gzip: Option<Gzip>,
@@ -85,7 +80,6 @@ impl Plugins {
         if_there(&self.client_control, ClientControl::check).within("client-control")?;
         if_there(&self.cors, Cors::check).within("cors")?;
         if_there(&self.fault_injection, FaultInjection::check).within("fault-injection")?;
-        if_there(&self.forward_auth, ForwardAuth::check).within("forward-auth")?;
         if_there(&self.gzip, Gzip::check).within("gzip")?;
         if_there(&self.limit_count, LimitCount::check).within("limit-count")?;
         if_there(&self.limit_req, LimitReq::check).within("limit-req")?;

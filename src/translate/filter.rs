@@ -7,6 +7,7 @@
 mod buffer;
 mod compressor;
 mod cors;
+mod ext_authz;
 mod fault;
 mod health_check;
 mod jwt_authn;
@@ -54,6 +55,8 @@ type Read = fn(&[u8], &Path<'_>, &mut Notes) -> Option<Arc<dyn Filter>>;
 const TABLE: &[(&str, Read)] = &[
     ("envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication", jwt_authn::read),
     ("envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig", jwt_authn::read_route),
+    ("envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", ext_authz::read),
+    ("envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute", ext_authz::read_route),
     ("envoy.extensions.filters.http.rbac.v3.RBAC", rbac::read),
     ("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", rbac::read_route),
     ("envoy.extensions.filters.http.buffer.v3.Buffer", buffer::read),

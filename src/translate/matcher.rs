@@ -5,6 +5,7 @@
 
 mod cookie;
 pub(super) mod header;
+pub(super) mod lines;
 mod listed;
 mod path;
 mod query;

@@ -43,15 +43,15 @@ pub(in crate::translate) fn conditions(
         Some(Specifier::StringMatch(string)) => {
             string_test(&variable, string, &path.field("string_match"), notes)?
         }
-        Some(specifier) => string_test(&variable, &legacy(specifier), path, notes)?,
+        Some(specifier) => string_test(&variable, &string(specifier), path, notes)?,
     };
     Some(with_missing(test, &variable, matcher))
 }
 
 /// A condition that fails for a missing header, and whether an empty header would pass it.
-struct Test {
-    condition: Condition,
-    empty_passes: bool,
+pub(super) struct Test {
+    pub condition: Condition,
+    pub empty_passes: bool,
 }
 
 /// Where a missing header is taken for an empty one, each is there.
@@ -66,7 +66,7 @@ fn presence(variable: &str, present: bool, matcher: &HeaderMatcher) -> Vec<Condi
 
 /// Envoy never lets a missing header match a test of its value, inverted or not, unless it is told to take a missing
 /// header for an empty one. In APISIX a missing header fails a test and passes its negation.
-fn with_missing(test: Test, variable: &str, matcher: &HeaderMatcher) -> Vec<Condition> {
+pub(super) fn with_missing(test: Test, variable: &str, matcher: &HeaderMatcher) -> Vec<Condition> {
     let missing_matches = matcher.treat_missing_header_as_empty && test.empty_passes != matcher.invert_match;
     match (matcher.invert_match, missing_matches) {
         (false, false) => vec![test.condition],
@@ -90,15 +90,16 @@ fn string_test(variable: &str, matcher: &StringMatcher, path: &Path<'_>, notes: 
     Some(Test { condition: TextTest::of(matcher, path, notes)?.on(variable), empty_passes })
 }
 
-/// The fields that StringMatcher has replaced.
-fn legacy(specifier: &Specifier) -> StringMatcher {
+/// The StringMatcher, also of the fields that it has replaced.
+pub(super) fn string(specifier: &Specifier) -> StringMatcher {
     let pattern = match specifier {
         Specifier::ExactMatch(text) => Some(MatchPattern::Exact(text.clone())),
         Specifier::PrefixMatch(text) => Some(MatchPattern::Prefix(text.clone())),
         Specifier::SuffixMatch(text) => Some(MatchPattern::Suffix(text.clone())),
         Specifier::ContainsMatch(text) => Some(MatchPattern::Contains(text.clone())),
         Specifier::SafeRegexMatch(regex) => Some(MatchPattern::SafeRegex(regex.clone())),
-        Specifier::RangeMatch(_) | Specifier::PresentMatch(_) | Specifier::StringMatch(_) => None,
+        Specifier::StringMatch(matcher) => return matcher.clone(),
+        Specifier::RangeMatch(_) | Specifier::PresentMatch(_) => None,
     };
     StringMatcher { match_pattern: pattern, ignore_case: false }
 }
@@ -113,7 +114,7 @@ fn in_range(variable: &str, range: &Int64Range) -> Condition {
 }
 
 /// The APISIX variable of a header.
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     let name = name.to_ascii_lowercase();
     Some(match name.as_str() {
         ":method" => "request_method".to_owned(),

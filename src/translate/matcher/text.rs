@@ -56,7 +56,7 @@ fn is_nothing(hir: &Hir) -> bool {
 }
 
 /// `None` for RE2's own spellings.
-fn parsed(regex: &str) -> Option<Hir> {
+pub(super) fn parsed(regex: &str) -> Option<Hir> {
     ParserBuilder::new().utf8(false).nest_limit(1000).build().parse(regex).ok()
 }
 

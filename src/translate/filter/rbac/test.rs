@@ -12,7 +12,7 @@ use crate::{
     },
     translate::{
         bounds::Bounds,
-        matcher::{header, text::TextTest},
+        matcher::{lines, text::TextTest},
         note::Notes,
     },
 };
@@ -36,11 +36,11 @@ pub(super) fn header(
         return unknown.part(path, DIALECT, notes);
     }
     let mut found = Notes::default();
-    let Some(conditions) = header::conditions(matcher, path, &mut found) else {
+    let Some(bounds) = lines::bounds(matcher, path, &mut found) else {
         return unknown.part(path, "has no counterpart", notes);
     };
     notes.take(found);
-    Condition::all(conditions).map_or(Bounds::constant(true), Bounds::when)
+    bounds
 }
 
 /// The path, without its query, is as the matcher wants it.
