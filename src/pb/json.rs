@@ -43,6 +43,7 @@ pub fn any_from_json(value: &Value) -> Result<Any, String> {
     let pool = pool_for(value)?;
     let message = pool.get_message_by_name(name).ok_or_else(|| format!("{name:?} is no message name"))?;
     let mut body = value.clone();
+    drop_empty_configs(&mut body);
     body.as_object_mut().expect("it has a member @type").remove("@type");
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     let message =
@@ -50,6 +51,25 @@ pub fn any_from_json(value: &Value) -> Result<Any, String> {
     let value = sort_maps(&message.encode_to_vec(), &message.descriptor());
     Ok(Any { type_url: format!("{TYPE_URL_PREFIX}{name}"), value: Bytes::from(value) })
 }
+
+/// Envoy writes and reads `{}` for an extension that is not there, which protobuf's JSON has no word for.
+fn drop_empty_configs(value: &mut Value) {
+    let is_wrapper =
+        value.get("@type").and_then(Value::as_str).is_some_and(|url| message_name(url) == WRAPPER);
+    match value {
+        Value::Object(members) => {
+            members.retain(|name, inner| {
+                !(is_wrapper && name == "config" && inner.as_object().is_some_and(serde_json::Map::is_empty))
+            });
+            members.values_mut().for_each(drop_empty_configs);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_empty_configs),
+        _ => {}
+    }
+}
+
+/// Stands around the configuration of a filter for one route.
+const WRAPPER: &str = "envoy.config.route.v3.FilterConfig";
 
 /// The same message with the entries of its maps in the order of their bytes, so that one document gives the same
 /// bytes each time it is read.
