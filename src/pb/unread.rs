@@ -72,8 +72,10 @@ pub enum Finding<'a> {
     UnknownField(u32),
     /// An extension; `optional` when its sender allows to leave it out.
     Extension {
-        /// As in the `Any`.
+        /// As in the `Any`, or in the TypedStruct that it holds.
         type_url: &'a str,
+        /// In a TypedStruct: nothing reads it, whatever it is.
+        in_words: bool,
         /// `is_optional` beside it.
         optional: bool,
     },
@@ -139,6 +141,14 @@ fn walk_message(
     }
 }
 
+/// What an extension is, also where it is written down as a TypedStruct: a type URL, and JSON in place of the message,
+/// which nothing reads.
+pub fn extension_type<'a>(type_url: &'a str, value: &'a [u8]) -> &'a str {
+    let in_words = matches!(message_name(type_url), "udpa.type.v1.TypedStruct" | "xds.type.v3.TypedStruct");
+    let inner = if in_words { text(value, 1) } else { "" };
+    if inner.is_empty() { type_url } else { inner }
+}
+
 /// Extensions that are declared in `src/pb/proto` are read there; all others are findings.
 fn walk_any(
     any: &[u8],
@@ -147,13 +157,18 @@ fn walk_any(
     depth: usize,
     found: &mut dyn FnMut(&Path<'_>, Finding<'_>),
 ) {
-    let type_url = text(any, 1);
+    let content = bytes_of(any, 2);
+    let type_url = extension_type(text(any, 1), content);
     let name = message_name(type_url);
-    match BY_NAME.get(name).filter(|_| name.starts_with("envoy.extensions.") || name == FILTER_CONFIG) {
-        Some(&at) => walk_message(&MESSAGES[at], bytes_of(any, 2), path, depth, found),
+    let in_words = type_url != text(any, 1);
+    match BY_NAME
+        .get(name)
+        .filter(|_| !in_words && (name.starts_with("envoy.extensions.") || name == FILTER_CONFIG))
+    {
+        Some(&at) => walk_message(&MESSAGES[at], content, path, depth, found),
         None => {
             let type_url = if type_url.is_empty() { TYPE_URL_PREFIX } else { type_url };
-            found(path, Finding::Extension { type_url, optional });
+            found(path, Finding::Extension { type_url, in_words, optional });
         }
     }
 }

@@ -168,7 +168,8 @@ impl Override {
 fn read(any: &Any, optional: bool, path: &Path<'_>, notes: &mut Notes) -> Option<Arc<dyn Filter>> {
     let name = message_name(&any.type_url);
     let Some((_, read)) = TABLE.iter().find(|(known, _)| *known == name) else {
-        let guards = !optional && extension::severity(&any.type_url) == Some(Severity::Security);
+        let is = unread::extension_type(&any.type_url, &any.value);
+        let guards = !optional && extension::severity(is) == Some(Severity::Security);
         return guards.then(unhonoured);
     };
     let config = read(&any.value, path, notes);

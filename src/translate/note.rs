@@ -111,8 +111,8 @@ pub(super) fn grade(finding: Finding<'_>) -> Option<(Severity, String)> {
         Finding::UnknownField(number) => {
             Some((Severity::Traffic, format!("field {number} is newer than this library")))
         }
-        Finding::Extension { type_url, optional } => {
-            let severity = extension::severity(type_url)?;
+        Finding::Extension { type_url, in_words, optional } => {
+            let severity = extension::severity(type_url).or(in_words.then_some(Severity::Traffic))?;
             let (severity, word) = if optional { (Severity::Ignored, "optional, ") } else { (severity, "") };
             Some((severity, format!("{word}not supported: {type_url}")))
         }
