@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn regex(text: &str) -> MatchPattern {
-        MatchPattern::SafeRegex(RegexMatcher { regex: text.to_owned(), ..RegexMatcher::default() })
+        MatchPattern::SafeRegex(RegexMatcher { regex: text.to_owned() })
     }
 
     #[test]
