@@ -107,8 +107,10 @@ impl Filters {
                 Some(ConfigType::TypedConfig(any)) => {
                     read(any, filter.is_optional, &here.field("typed_config"), notes)
                 }
-                // Its configuration would come by ECDS; graded as what it is not known to be.
-                Some(ConfigType::ConfigDiscovery(_)) | None => None,
+                Some(ConfigType::ConfigDiscovery(source)) => {
+                    discovered(&source.type_urls, &here.field("config_discovery"), filter, notes)
+                }
+                None => None,
             };
             Listed { name: filter.name.clone(), disabled: filter.disabled, config }
         });
@@ -163,6 +165,24 @@ impl Override {
             }
         }
     }
+}
+
+/// A filter whose configuration would come by ECDS, which is not asked: it is one of these, or any.
+fn discovered(
+    type_urls: &[String],
+    path: &Path<'_>,
+    filter: &HttpFilter,
+    notes: &mut Notes,
+) -> Option<Arc<dyn Filter>> {
+    let guards = type_urls.is_empty()
+        || type_urls.iter().any(|of| extension::severity(of) == Some(Severity::Security));
+    let severity = match (filter.is_optional, guards) {
+        (true, _) => Severity::Ignored,
+        (false, true) => Severity::Security,
+        (false, false) => Severity::Traffic,
+    };
+    notes.add(severity, path, "ECDS is not asked for it");
+    (severity == Severity::Security).then(unhonoured)
 }
 
 fn read(any: &Any, optional: bool, path: &Path<'_>, notes: &mut Notes) -> Option<Arc<dyn Filter>> {
