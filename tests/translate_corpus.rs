@@ -6,7 +6,10 @@ mod support;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use apisix_mesh::{translate::translate, xds::ResourceType};
+use apisix_mesh::{
+    translate::{Severity, translate},
+    xds::ResourceType,
+};
 use serde_json::Value;
 use support::{load, schema};
 
@@ -26,6 +29,13 @@ fn every_case_gives_valid_objects() {
         let translation = translate(&load::snapshot(resources));
         schema::check(&translation.objects);
         objects += translation.objects.len();
+        let count = |severity| translation.issues.iter().filter(|issue| issue.severity == severity).count();
+        let [ignored, approximated, traffic, security] =
+            [Severity::Ignored, Severity::Approximated, Severity::Traffic, Severity::Security].map(count);
+        println!(
+            "{name}: {} objects; issues: {ignored} ignored, {approximated} approximated, {traffic} traffic, {security} security",
+            translation.objects.len()
+        );
     }
     assert!(objects > names.len(), "{objects} objects of {} cases", names.len());
     eprintln!("{objects} objects of {} cases", names.len());
