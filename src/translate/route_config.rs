@@ -4,12 +4,12 @@
 //! host whose bytes and surroundings are what they were is not even decoded: one of ten thousand may change alone.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
 use prost::Message;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use crate::{
     apisix::{Directory, Key},
@@ -23,6 +23,7 @@ use crate::{
 use super::{
     Delta,
     action::Targets,
+    cluster::{Target, Variant},
     domain,
     effect::Uses,
     filter::Overrides,
@@ -48,13 +49,28 @@ type HostKey = (String, usize);
 struct HostUnit {
     /// Its place in the list, for issues.
     position: usize,
-    /// Of everything that its routes come from.
-    input: u64,
-    clusters: BTreeSet<Arc<str>>,
+    /// A hash of its bytes and of what surrounds them; `None` before the first time.
+    input: Option<u64>,
+    /// The clusters that its routes name, and what these were.
+    clusters: BTreeMap<Arc<str>, Target>,
     uses: Uses,
     flat: bool,
     outputs: BTreeMap<Key, u64>,
     notes: Vec<Note>,
+}
+
+/// What the virtual hosts that changed refer to: each thing once for each of them.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    pub clusters: Vec<Arc<str>>,
+    pub upstreams: Vec<(Arc<str>, Variant)>,
+}
+
+/// The references that virtual hosts had and have no more, and those that came.
+#[derive(Debug, Default)]
+pub(super) struct Rereferred {
+    pub gone: References,
+    pub new: References,
 }
 
 /// What surrounds a route configuration.
@@ -69,13 +85,21 @@ pub(super) struct Served<'a> {
 }
 
 impl RouteUnit {
-    /// Brings the routes up to date; what changes goes into `delta`.
-    pub fn update(&mut self, bytes: &[u8], served: Served<'_>, targets: Targets<'_>, delta: &mut Delta) {
+    /// Brings the routes up to date; what changes goes into `delta`, and what else they refer to into `references`.
+    pub fn update(
+        &mut self,
+        bytes: &[u8],
+        served: Served<'_>,
+        targets: Targets<'_>,
+        delta: &mut Delta,
+        references: &mut Rereferred,
+    ) {
         let (rest, mut hosts) = split(bytes);
         let of_no_host = virtual_host::of_no_host().encode_to_vec();
+        let unfound = virtual_host::unfound(served.manager);
         let has = |test: fn(&str) -> bool| hosts.iter().any(|host| virtual_host::domains(host).any(test));
         let (has_any, has_prefix) = (has(|domain| domain == "*"), has(domain::is_prefix));
-        if !has_any && virtual_host::acts_on_unfound(served.manager) {
+        if !has_any && virtual_host::acts_on(&unfound) {
             hosts.push(&of_no_host);
         }
         let mut notes = Notes::default();
@@ -95,6 +119,7 @@ impl RouteUnit {
             fail_closed: served.fail_closed,
             ignore_port: served.manager.ignores_port || config.ignore_port_in_host_matching,
             hostless_order: has_prefix,
+            unfound,
         };
         let context = context(&rest, &around);
 
@@ -107,26 +132,22 @@ impl RouteUnit {
             *ordinal += 1;
             let mut unit = before.remove(&host_key).unwrap_or_default();
             unit.position = position;
-            unit.update(&served.id, &host_key, bytes, context, &around, targets, delta);
+            let input = input_hash(context, bytes);
+            if unit.is_stale(input, targets) {
+                unit.add_references(&mut references.gone);
+                unit.update(&served.id, &host_key, bytes, &around, targets, delta);
+                unit.input = Some(input);
+                unit.add_references(&mut references.new);
+            }
             self.hosts.insert(host_key, unit);
         }
-        delta.deletes.extend(before.into_values().flat_map(|unit| unit.outputs.into_keys()));
+        before.into_values().for_each(|unit| unit.remove(delta, references));
         self.notes = notes.into_vec();
     }
 
     /// Takes all routes out.
-    pub fn remove(self, delta: &mut Delta) {
-        delta.deletes.extend(self.hosts.into_values().flat_map(|unit| unit.outputs.into_keys()));
-    }
-
-    /// The clusters that its routes name.
-    pub fn clusters(&self) -> BTreeSet<Arc<str>> {
-        self.hosts.values().flat_map(|unit| unit.clusters.iter().cloned()).collect()
-    }
-
-    /// The upstreams that its routes refer to.
-    pub fn uses(&self) -> Uses {
-        self.hosts.values().flat_map(|unit| unit.uses.iter().cloned()).collect()
+    pub fn remove(self, delta: &mut Delta, references: &mut Rereferred) {
+        self.hosts.into_values().for_each(|unit| unit.remove(delta, references));
     }
 
     /// How many virtual hosts it has, and how many of them have routes whose paths are not native.
@@ -147,20 +168,20 @@ impl RouteUnit {
 }
 
 impl HostUnit {
-    #[expect(clippy::too_many_arguments, reason = "each is another part of what the routes come from")]
+    /// Whether its routes come from something else now.
+    fn is_stale(&self, input: u64, targets: Targets<'_>) -> bool {
+        self.input != Some(input) || self.clusters.iter().any(|(name, was)| targets(name) != *was)
+    }
+
     fn update(
         &mut self,
         id: &Id,
         host_key: &HostKey,
         bytes: &[u8],
-        context: u64,
         around: &Surroundings<'_>,
         targets: Targets<'_>,
         delta: &mut Delta,
     ) {
-        if self.input == input_hash(context, bytes, &self.clusters, targets) && self.input != 0 {
-            return;
-        }
         let mut notes = Notes::default();
         let HostRoutes { routes, clusters, uses, flat } = match VirtualHost::decode(bytes) {
             Ok(host) => {
@@ -184,11 +205,20 @@ impl HostUnit {
             self.outputs.insert(key, hash);
         }
         delta.deletes.extend(before.into_keys());
-        self.input = input_hash(context, bytes, &clusters, targets);
-        self.clusters = clusters;
+        self.clusters = clusters.into_iter().map(|name| (name.clone(), targets(&name))).collect();
         self.uses = uses;
         self.flat = flat;
         self.notes = notes.into_vec();
+    }
+
+    fn remove(self, delta: &mut Delta, references: &mut Rereferred) {
+        self.add_references(&mut references.gone);
+        delta.deletes.extend(self.outputs.into_keys());
+    }
+
+    fn add_references(&self, references: &mut References) {
+        references.clusters.extend(self.clusters.keys().cloned());
+        references.upstreams.extend(self.uses.iter().cloned());
     }
 }
 
@@ -201,15 +231,8 @@ fn context(rest: &[u8], around: &Surroundings<'_>) -> u64 {
     hash.digest()
 }
 
-fn input_hash(context: u64, bytes: &[u8], clusters: &BTreeSet<Arc<str>>, targets: Targets<'_>) -> u64 {
-    let mut hash = Xxh3::new();
-    hash.update(&context.to_le_bytes());
-    hash.update(bytes);
-    for cluster in clusters {
-        let target = targets(cluster);
-        hash.update(format!("{target:?}").as_bytes());
-    }
-    hash.digest().max(1)
+fn input_hash(context: u64, bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(bytes, context)
 }
 
 const VIRTUAL_HOSTS: u32 = 2;

@@ -24,11 +24,10 @@ use super::{
     Delta, Issue, Severity,
     cluster::{self, Target, Variant},
     config::ConfigKey,
-    effect::Uses,
     listener::{self, InlineConfig, ListenerUnit},
     manager::Manager,
     note::Note,
-    route_config::{RouteUnit, Served},
+    route_config::{Rereferred, RouteUnit, Served},
     scope::{self, Destination, Ports},
 };
 
@@ -51,7 +50,8 @@ pub struct Translator {
     /// What the listeners that use a route configuration use it for.
     config_users: Index<ConfigKey, (Arc<str>, Destination)>,
     ports: Ports,
-    configs: HashMap<ConfigKey, ConfigState>,
+    /// For each configuration one for each way that connection managers serve it.
+    configs: HashMap<ConfigKey, Vec<RouteUnit>>,
 }
 
 /// How many virtual hosts there are, and how APISIX finds their routes.
@@ -72,14 +72,6 @@ struct ClusterState {
     depends_on: BTreeSet<Arc<str>>,
     notes: Vec<Note>,
     assignment_notes: Vec<Note>,
-}
-
-#[derive(Debug, Default)]
-struct ConfigState {
-    /// One for each way that connection managers serve it.
-    units: Vec<RouteUnit>,
-    clusters: BTreeSet<Arc<str>>,
-    uses: Uses,
 }
 
 impl Translator {
@@ -126,7 +118,7 @@ impl Translator {
 
     /// How the present virtual hosts are routed.
     pub fn routing(&self) -> Routing {
-        let units = self.configs.values().flat_map(|state| &state.units);
+        let units = self.configs.values().flatten();
         units.map(RouteUnit::hosts).fold(Routing::default(), |sum, (hosts, flat)| Routing {
             virtual_hosts: sum.virtual_hosts + hosts,
             flat: sum.flat + flat,
@@ -154,24 +146,14 @@ impl Translator {
         for (name, unit) in &self.listeners {
             unit.notes.iter().for_each(|n| add(ResourceType::Listener, name, "", n));
         }
-        for (key, state) in &self.configs {
-            match key {
-                ConfigKey::Rds(name) => {
-                    state
-                        .units
-                        .iter()
-                        .flat_map(RouteUnit::notes)
-                        .for_each(|n| add(ResourceType::RouteConfiguration, name, "", &n));
-                }
+        for (key, units) in &self.configs {
+            let (kind, name, place) = match key {
+                ConfigKey::Rds(name) => (ResourceType::RouteConfiguration, name, ""),
                 ConfigKey::Inline { listener, .. } => {
-                    let place = self.inline(key).map_or("", |c| c.path.as_str());
-                    state
-                        .units
-                        .iter()
-                        .flat_map(RouteUnit::notes)
-                        .for_each(|n| add(ResourceType::Listener, listener, place, &n));
+                    (ResourceType::Listener, listener, self.inline(key).map_or("", |c| c.path.as_str()))
                 }
-            }
+            };
+            units.iter().flat_map(RouteUnit::notes).for_each(|n| add(kind, name, place, &n));
         }
         issues.sort();
         issues.dedup();
@@ -321,15 +303,14 @@ impl Translator {
         asked: &mut BTreeSet<Arc<str>>,
         delta: &mut Delta,
     ) {
-        let mut state = self.configs.remove(&key).unwrap_or_default();
+        let mut before = self.configs.remove(&key).unwrap_or_default().into_iter();
         let users = self.users(&key);
         let bytes = self.config_bytes(&key, snapshot).filter(|_| !users.is_empty());
-        let mut units = std::mem::take(&mut state.units).into_iter();
-        let mut clusters = BTreeSet::new();
-        let mut uses = Uses::new();
+        let mut units = Vec::new();
+        let mut references = Rereferred::default();
         for (at, (manager, destinations)) in users.iter().enumerate() {
             let Some(bytes) = &bytes else { break };
-            let mut unit = units.next().unwrap_or_default();
+            let mut unit = before.next().unwrap_or_default();
             let inbound_port = scope::inbound_port(destinations);
             let targets = |name: &str| {
                 let target = self.clusters.get(name).map_or(Target::Unknown, |c| c.target);
@@ -342,18 +323,13 @@ impl Translator {
                 manager,
                 fail_closed: self.on_unsupported != OnUnsupported::Serve,
             };
-            unit.update(bytes, served, &targets, delta);
-            clusters.extend(unit.clusters());
-            uses.extend(unit.uses());
-            state.units.push(unit);
+            unit.update(bytes, served, &targets, delta, &mut references);
+            units.push(unit);
         }
-        units.for_each(|unit| unit.remove(delta));
-        self.note_clusters(&key, &state.clusters, &clusters);
-        self.note_uses(&key, &state.uses, &uses, asked);
+        before.for_each(|unit| unit.remove(delta, &mut references));
+        self.note_references(&key, references, asked);
         if bytes.is_some() {
-            state.clusters = clusters;
-            state.uses = uses;
-            self.configs.insert(key, state);
+            self.configs.insert(key, units);
         }
     }
 
@@ -392,23 +368,20 @@ impl Translator {
         self.listeners.get(listener)?.inline.iter().find(|c| c.key == *key)
     }
 
-    fn note_clusters(&mut self, key: &ConfigKey, before: &BTreeSet<Arc<str>>, now: &BTreeSet<Arc<str>>) {
-        for gone in before.difference(now) {
-            self.cluster_users.remove(gone, key);
+    fn note_references(&mut self, key: &ConfigKey, references: Rereferred, asked: &mut BTreeSet<Arc<str>>) {
+        let Rereferred { gone, new } = references;
+        for cluster in &new.clusters {
+            self.cluster_users.add(cluster.clone(), key.clone());
         }
-        for new in now.difference(before) {
-            self.cluster_users.add(new.clone(), key.clone());
+        for cluster in &gone.clusters {
+            self.cluster_users.remove(cluster, key);
         }
-    }
-
-    fn note_uses(&mut self, key: &ConfigKey, before: &Uses, now: &Uses, asked: &mut BTreeSet<Arc<str>>) {
-        for (cluster, variant) in before.difference(now) {
-            self.variant_users.remove(cluster, &(variant.clone(), key.clone()));
-            asked.insert(cluster.clone());
+        asked.extend(new.upstreams.iter().chain(&gone.upstreams).map(|(cluster, _)| cluster.clone()));
+        for (cluster, variant) in new.upstreams {
+            self.variant_users.add(cluster, (variant, key.clone()));
         }
-        for (cluster, variant) in now.difference(before) {
-            self.variant_users.add(cluster.clone(), (variant.clone(), key.clone()));
-            asked.insert(cluster.clone());
+        for (cluster, variant) in gone.upstreams {
+            self.variant_users.remove(&cluster, &(variant, key.clone()));
         }
     }
 }
@@ -428,9 +401,9 @@ pub(super) fn joined(prefix: &str, path: &str) -> String {
     }
 }
 
-/// Who uses what.
+/// Who uses what, and how many times.
 #[derive(Debug)]
-struct Index<K, V>(HashMap<K, BTreeSet<V>>);
+struct Index<K, V>(HashMap<K, BTreeMap<V, usize>>);
 
 impl<K, V> Default for Index<K, V> {
     fn default() -> Self {
@@ -440,19 +413,24 @@ impl<K, V> Default for Index<K, V> {
 
 impl<K: std::hash::Hash + Eq, V: Ord> Index<K, V> {
     fn add(&mut self, used: K, user: V) {
-        self.0.entry(used).or_default().insert(user);
+        *self.0.entry(used).or_default().entry(user).or_default() += 1;
     }
 
+    /// Takes one use back.
     fn remove(&mut self, used: &K, user: &V) {
-        if let Some(users) = self.0.get_mut(used) {
+        let Some(users) = self.0.get_mut(used) else { return };
+        let Some(uses) = users.get_mut(user) else { return };
+        *uses -= 1;
+        if *uses == 0 {
             users.remove(user);
-            if users.is_empty() {
-                self.0.remove(used);
-            }
+        }
+        if users.is_empty() {
+            self.0.remove(used);
         }
     }
 
+    /// Each user once.
     fn get(&self, used: &K) -> impl Iterator<Item = &V> {
-        self.0.get(used).into_iter().flatten()
+        self.0.get(used).into_iter().flat_map(BTreeMap::keys)
     }
 }

@@ -22,7 +22,7 @@ use super::{
     listener,
     manager::Manager,
     note::Note,
-    route_config::{RouteUnit, Served},
+    route_config::{Rereferred, RouteUnit, Served},
     scope::Scope,
 };
 
@@ -89,7 +89,7 @@ fn routes(bytes: &[u8], place: &str, manager: &Manager) -> Vec<Note> {
         grpc: false,
         encrypted: false,
     };
-    unit.update(bytes, served, &targets, &mut Delta::default());
+    unit.update(bytes, served, &targets, &mut Delta::default(), &mut Rereferred::default());
     let notes = unit.notes();
     notes.map(|note| Note { path: super::translator::joined(place, &note.path), ..note }).collect()
 }

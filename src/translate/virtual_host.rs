@@ -47,6 +47,8 @@ pub(super) struct Surroundings<'a> {
     pub ignore_port: bool,
     /// Another virtual host has a domain `prefix.*`: routes without hosts are ordered among all of them.
     pub hostless_order: bool,
+    /// The cases of requests that match no route.
+    pub unfound: Vec<Case>,
 }
 
 /// The result of one virtual host.
@@ -73,13 +75,13 @@ pub(super) fn translate(
     host.routes.iter().for_each(|route| action::clusters(route, &mut result.clusters));
     let entries = entries(host, &id.clone().finish(), around, targets, notes);
     let unfound = match entries.last().is_some_and(Entry::is_everything) {
-        true => Vec::new(),
-        false => unfound(around.manager),
+        true => &[],
+        false => around.unfound.as_slice(),
     };
     result.uses = entries.iter().flat_map(|entry| entry.case.effect.uses.iter().cloned()).collect();
     for group in &domain::groups(&host.domains, around.ignore_port, notes) {
         let id = id.clone().name(&group.label);
-        Group { host, around, group, id }.add_routes(&entries, &unfound, &mut result, notes);
+        Group { host, around, group, id }.add_routes(&entries, unfound, &mut result, notes);
     }
     result
 }
@@ -120,7 +122,7 @@ fn entries(
 }
 
 /// The cases of requests that match no route: filters act on these too, as the chain has them.
-fn unfound(manager: &Manager) -> Vec<Case> {
+pub(super) fn unfound(manager: &Manager) -> Vec<Case> {
     let mut cases = vec![Case::always(Effect::answer(NOT_FOUND))];
     manager.filters.apply(&[], &mut cases);
     cases.retain(|case| !case.effect.stand_in);
@@ -169,7 +171,7 @@ impl Group<'_> {
             let behind = entries.len() - at + unfound.len().saturating_sub(1);
             let mut route = self.route(entry, layout, behind as i64);
             if left_out && self.around.fail_closed {
-                answer_with(&mut route, FORBIDDEN);
+                take(&mut route, &Effect::answer(FORBIDDEN));
             }
             let accepted = accepted(route, &Path::ROOT.item("routes", entry.position), notes);
             left_out |= accepted.is_none();
@@ -193,7 +195,8 @@ impl Group<'_> {
         route.uris = layout.uris;
         route.vars.extend(layout.condition);
         route.vars.extend(entry.matched.conditions.iter().cloned());
-        take(&mut route, case);
+        route.vars.extend(case.when.iter().cloned());
+        take(&mut route, &case.effect);
         route
     }
 
@@ -204,7 +207,8 @@ impl Group<'_> {
         }
         let mut route = self.common(id, "not found", rank);
         route.uris = vec!["/*".to_owned()];
-        take(&mut route, case);
+        route.vars.extend(case.when.iter().cloned());
+        take(&mut route, &case.effect);
         route
     }
 
@@ -221,20 +225,19 @@ impl Group<'_> {
     }
 }
 
-fn take(route: &mut Route, case: &Case) {
-    route.vars.extend(case.when.iter().cloned());
-    route.timeout = case.effect.timeout;
-    route.upstream_id = case.effect.upstream_id.clone();
-    route.upstream = case.effect.upstream.clone();
-    route.plugins = case.effect.plugins.clone();
-    route.enable_websocket = case.effect.websocket;
+fn take(route: &mut Route, effect: &Effect) {
+    route.timeout = effect.timeout;
+    route.upstream_id = effect.upstream_id.clone();
+    route.upstream = effect.upstream.clone();
+    route.plugins = effect.plugins.clone();
+    route.enable_websocket = effect.websocket;
 }
 
 /// The route as APISIX accepts it: with an answer in place of an effect that it would refuse, and not at all when it
 /// would refuse the rest.
 fn accepted(mut route: Route, path: &Path<'_>, notes: &mut Notes) -> Option<Route> {
     let Err(violation) = route.check() else { return Some(route) };
-    answer_with(&mut route, UNAVAILABLE);
+    take(&mut route, &Effect::answer(UNAVAILABLE));
     match route.check() {
         Ok(()) => {
             notes.traffic(path, format!("APISIX would refuse it: {violation}: answered with 503"));
@@ -248,24 +251,15 @@ fn accepted(mut route: Route, path: &Path<'_>, notes: &mut Notes) -> Option<Rout
     }
 }
 
-fn answer_with(route: &mut Route, status: u32) {
-    route.timeout = None;
-    route.upstream_id = None;
-    route.upstream = None;
-    route.plugins = Plugins::answer(status, None);
-    route.enable_websocket = false;
-}
-
 /// Stands in a configuration for the virtual hosts that it lacks: answers 404, after the chain's filters.
 pub(super) fn of_no_host() -> VirtualHost {
     let domains = vec!["*".to_owned()];
     VirtualHost { name: "no virtual host".to_owned(), domains, ..VirtualHost::default() }
 }
 
-/// Whether the chain's filters do something to requests that match no route.
-pub(super) fn acts_on_unfound(manager: &Manager) -> bool {
-    let cases = unfound(manager);
-    cases.len() > 1 || cases.iter().any(|case| case.effect.plugins != Plugins::answer(NOT_FOUND, None))
+/// Whether the chain's filters do something to requests that match no route, whose cases these are.
+pub(super) fn acts_on(unfound: &[Case]) -> bool {
+    unfound.len() > 1 || unfound.iter().any(|case| case.effect.plugins != Plugins::answer(NOT_FOUND, None))
 }
 
 /// The domains of an encoded virtual host.
