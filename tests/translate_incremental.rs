@@ -61,6 +61,9 @@ fn action() -> impl Strategy<Value = Value> {
             json!({"cluster": name, "timeout": if bounded { "3s" } else { "0s" },
                 "retryPolicy": {"retryOn": "reset", "numRetries": retries}})
         }),
+        (cluster_name(), cluster_name()).prop_map(|(name, copies)| {
+            json!({"cluster": name, "requestMirrorPolicies": [{"cluster": copies}]})
+        }),
         prop::collection::vec((cluster_name(), 0..4u32), 1..4).prop_map(|clusters| {
             let clusters: Vec<_> =
                 clusters.iter().map(|(name, w)| json!({"name": name, "weight": w})).collect();

@@ -7,6 +7,7 @@ mod fault_injection;
 mod gzip;
 mod limit_count;
 mod limit_req;
+mod proxy_mirror;
 mod proxy_rewrite;
 mod redirect;
 mod response_rewrite;
@@ -28,6 +29,7 @@ pub use fault_injection::{Abort, Delay, FaultInjection, MAX_FAULT_VARS};
 pub use gzip::Gzip;
 pub use limit_count::{LimitCount, LimitKey, LimitPolicy};
 pub use limit_req::LimitReq;
+pub use proxy_mirror::{MIN_SAMPLE_RATIO, ProxyMirror, is_server as is_mirror};
 pub use proxy_rewrite::{ProxyRewrite, RequestHeaders, Target as RewriteTarget};
 pub use redirect::{Redirect, RedirectTo};
 pub use response_rewrite::{ResponseHeaders, ResponseRewrite};
@@ -55,6 +57,9 @@ pub struct Plugins {
     /// Evens requests out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_req: Option<LimitReq>,
+    /// Sends copies elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_mirror: Option<ProxyMirror>,
     /// Changes the request on its way up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_rewrite: Option<ProxyRewrite>,
@@ -83,6 +88,7 @@ impl Plugins {
         if_there(&self.gzip, Gzip::check).within("gzip")?;
         if_there(&self.limit_count, LimitCount::check).within("limit-count")?;
         if_there(&self.limit_req, LimitReq::check).within("limit-req")?;
+        if_there(&self.proxy_mirror, ProxyMirror::check).within("proxy-mirror")?;
         if_there(&self.proxy_rewrite, ProxyRewrite::check).within("proxy-rewrite")?;
         if_there(&self.redirect, Redirect::check).within("redirect")?;
         if_there(&self.response_rewrite, ResponseRewrite::check).within("response-rewrite")?;
@@ -100,13 +106,31 @@ impl Plugins {
 /// What any plugin may carry.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Meta {
-    /// The plugin runs for requests that meet all of them.
+    /// The plugin runs for requests that meet all of them; without one for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filter: Vec<Condition>,
+    /// In place of the plugin's own; higher ones run first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i64>,
+}
+
+impl Meta {
+    /// For some requests.
+    pub fn filter(conditions: Vec<Condition>) -> Self {
+        Self { filter: conditions, priority: None }
+    }
+
+    /// At another time.
+    pub fn priority(priority: i64) -> Self {
+        Self { filter: Vec::new(), priority: Some(priority) }
+    }
 }
 
 fn meta(meta: &Option<Meta>) -> Checked {
     let filter = |meta: &Meta| {
-        not_empty(&meta.filter).and_then(|()| each(&meta.filter, Condition::check_in_plugin)).within("filter")
+        // One that would be empty is not written.
+        let written = if meta.priority.is_none() { not_empty(&meta.filter) } else { Ok(()) };
+        written.and_then(|()| each(&meta.filter, Condition::check_in_plugin)).within("filter")
     };
     if_there(meta, filter).within("_meta")
 }

@@ -6,6 +6,7 @@
 mod direct_response;
 mod hash;
 mod host;
+mod mirror;
 mod redirect;
 mod retry;
 mod rewrite;
@@ -25,6 +26,7 @@ use crate::{
     },
 };
 
+pub(super) use self::mirror::Mirrors;
 use self::{
     host::Host,
     retry::Retries,
@@ -32,7 +34,7 @@ use self::{
 };
 use super::{
     Severity,
-    cluster::{NO_TIMEOUT, PassHost, Target, Variant},
+    cluster::{Mirror, NO_TIMEOUT, PassHost, Target, Variant},
     effect::{Case, Effect},
     matcher::PathTest,
     note::Notes,
@@ -42,8 +44,14 @@ const UNAVAILABLE: u32 = 503;
 /// Where the pod's own application answers.
 const LOOPBACK: &str = "127.0.0.1";
 
-/// What is known of a cluster.
-pub(super) type Targets<'a> = &'a dyn Fn(&str) -> Target;
+/// What is known of clusters.
+pub(super) trait Clusters {
+    fn target(&self, cluster: &str) -> Target;
+    /// Where copies for it go.
+    fn mirror(&self, cluster: &str) -> Mirror;
+}
+
+pub(super) type Targets<'a> = &'a dyn Clusters;
 
 /// What an action does not say itself.
 #[derive(Clone, Copy)]
@@ -52,6 +60,8 @@ pub(super) struct Around<'a> {
     pub test: &'a PathTest,
     /// The virtual host's policy, for routes without one.
     pub retry_policy: Option<&'a RetryPolicy>,
+    /// The virtual host's or the configuration's copies, for routes without any.
+    pub mirrors: &'a Mirrors,
     pub targets: Targets<'a>,
 }
 
@@ -142,6 +152,10 @@ fn forward(action: &RouteAction, around: Around<'_>, path: &Path<'_>, notes: &mu
     effect.plugins.proxy_rewrite = (plugin != ProxyRewrite::default()).then_some(plugin);
     effect.timeout = bounds.timeout(connect);
     effect.websocket = true;
+    match Mirrors::of_route(action, path, notes) {
+        Some(mirrors) => mirrors.apply(&mut effect, around.targets, path, notes),
+        None => around.mirrors.apply(&mut effect, around.targets, path, notes),
+    }
     Case::always(effect)
 }
 
@@ -197,7 +211,7 @@ fn one_cluster(
     path: &Path<'_>,
     notes: &mut Notes,
 ) -> Chosen {
-    let target = targets(name);
+    let target = targets.target(name);
     match target {
         Target::Published { connect_timeout, .. } => {
             let mut effect = Effect::default();

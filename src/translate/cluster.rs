@@ -24,7 +24,7 @@ use std::{
 use prost::Message;
 
 use crate::{
-    apisix::{Scheme, Upstream},
+    apisix::{Scheme, Upstream, is_mirror},
     pb::{
         envoy::config::cluster::v3::Cluster,
         google::protobuf::{Any, Duration},
@@ -102,10 +102,43 @@ impl Target {
     }
 }
 
+/// Where copies of requests for a cluster go: APISIX sends them to one server.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Mirror {
+    /// `scheme://host:port`.
+    Server { server: Arc<str>, grpc: bool },
+    /// It is there, and none of its endpoints takes copies.
+    Nowhere,
+    /// Nobody knows it.
+    Unknown,
+}
+
+impl Mirror {
+    /// The endpoint that comes first, if the plugin takes it and it is spoken to in the clear.
+    fn of(upstream: &Upstream) -> Self {
+        Self::server(upstream).unwrap_or(Self::Nowhere)
+    }
+
+    fn server(upstream: &Upstream) -> Option<Self> {
+        let grpc = match upstream.spec.scheme {
+            Some(Scheme::Grpc) => true,
+            None | Some(Scheme::Http) => false,
+            _ => return None,
+        };
+        let served = || upstream.spec.nodes.iter().filter(|node| node.weight > 0);
+        let highest = served().map(|node| node.priority).max()?;
+        let first = served().find(|node| node.priority == highest)?;
+        let scheme = if grpc { "grpc" } else { "http" };
+        let server = format!("{scheme}://{}:{}", first.host, first.port);
+        is_mirror(&server).then(|| Self::Server { server: server.into(), grpc })
+    }
+}
+
 /// The result of one cluster.
 #[derive(Debug)]
 pub(super) struct ClusterUnit {
     pub target: Target,
+    pub mirror: Mirror,
     /// One for each variant that was asked for, if there is an upstream at all.
     pub upstreams: BTreeMap<Variant, Upstream>,
     /// The assignment it waits for or uses, if it is an EDS cluster.
@@ -229,6 +262,7 @@ impl Run<'_> {
             self.notes.traffic(&Path::ROOT, detail);
             return ClusterUnit::unpublished();
         }
+        let mirror = if encrypted { Mirror::Nowhere } else { Mirror::of(&plain) };
         let mut upstreams = BTreeMap::new();
         for variant in self.variants {
             let mut upstream = service.upstream(variant, target.settle(variant.clone()), &mut self.notes);
@@ -239,7 +273,7 @@ impl Run<'_> {
             }
             upstreams.insert(variant.clone(), upstream);
         }
-        ClusterUnit { target, upstreams, ..ClusterUnit::unpublished() }
+        ClusterUnit { target, mirror, upstreams, ..ClusterUnit::unpublished() }
     }
 }
 
@@ -247,6 +281,7 @@ impl ClusterUnit {
     fn unpublished() -> Self {
         Self {
             target: Target::Unpublished,
+            mirror: Mirror::Nowhere,
             upstreams: BTreeMap::new(),
             assignment: None,
             depends_on: BTreeSet::new(),

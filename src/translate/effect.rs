@@ -37,6 +37,8 @@ pub(super) struct Effect {
     pub grpc: bool,
     /// What `upstream_id` and the plugins refer to.
     pub uses: Uses,
+    /// The clusters that get copies, if they can.
+    pub mirrors: BTreeSet<Arc<str>>,
     pub timeout: Option<Timeout>,
     pub plugins: Plugins,
     pub websocket: bool,

@@ -11,7 +11,7 @@ use crate::pb::{
 
 use super::{
     Severity,
-    action::{self, Around, Targets},
+    action::{self, Around, Mirrors, Targets},
     effect::{Case, Effect},
     filter::Overrides,
     header::{self, ConfigHeaders, HostHeaders, Level},
@@ -46,6 +46,8 @@ pub(super) struct Levels<'a> {
     pub host_headers: &'a HostHeaders,
     /// The virtual host's, for routes without one.
     pub retry_policy: Option<&'a RetryPolicy>,
+    /// The virtual host's or the configuration's, for routes without any.
+    pub mirrors: &'a Mirrors,
     /// Routes whose guards are not honoured are answered with 403.
     pub fail_closed: bool,
 }
@@ -129,7 +131,8 @@ pub(super) fn entries(
     };
     let Some(matched) = matcher::translate(matched, &path.field("match"), notes) else { return Vec::new() };
     let noted = notes.len();
-    let around = Around { test: &matched.path, retry_policy: levels.retry_policy, targets };
+    let Levels { retry_policy, mirrors, .. } = *levels;
+    let around = Around { test: &matched.path, retry_policy, mirrors, targets };
     let mut cases = action::translate(route, around, &path, notes);
     let direct = matches!(route.action, Some(Action::Redirect(_) | Action::DirectResponse(_)));
     cases.iter_mut().for_each(|case| case.effect.direct = direct);

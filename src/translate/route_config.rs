@@ -22,8 +22,8 @@ use crate::{
 
 use super::{
     Delta,
-    action::Targets,
-    cluster::{Target, Variant},
+    action::{Mirrors, Targets},
+    cluster::{Mirror, Target, Variant},
     domain,
     effect::Uses,
     filter::Overrides,
@@ -54,6 +54,8 @@ struct HostUnit {
     /// The clusters that its routes name, and what these were.
     clusters: BTreeMap<Arc<str>, Target>,
     uses: Uses,
+    /// The clusters that get copies of requests, and where these went.
+    mirrors: BTreeMap<Arc<str>, Mirror>,
     flat: bool,
     outputs: BTreeMap<Key, u64>,
     notes: Vec<Note>,
@@ -64,6 +66,7 @@ struct HostUnit {
 pub(super) struct References {
     pub clusters: Vec<Arc<str>>,
     pub upstreams: Vec<(Arc<str>, Variant)>,
+    pub mirrors: Vec<Arc<str>>,
 }
 
 /// The references that virtual hosts had and have no more, and those that came.
@@ -119,6 +122,8 @@ impl RouteUnit {
             fail_closed: served.fail_closed,
             ignore_port: served.manager.ignores_port || config.ignore_port_in_host_matching,
             hostless_order: has_prefix,
+            mirrors: Mirrors::read(&config.request_mirror_policies, &Path::ROOT, &mut notes)
+                .unwrap_or_default(),
             unfound,
         };
         let context = context(&rest, &around);
@@ -170,7 +175,9 @@ impl RouteUnit {
 impl HostUnit {
     /// Whether its routes come from something else now.
     fn is_stale(&self, input: u64, targets: Targets<'_>) -> bool {
-        self.input != Some(input) || self.clusters.iter().any(|(name, was)| targets(name) != *was)
+        self.input != Some(input)
+            || self.clusters.iter().any(|(name, was)| targets.target(name) != *was)
+            || self.mirrors.iter().any(|(name, was)| targets.mirror(name) != *was)
     }
 
     fn update(
@@ -183,7 +190,7 @@ impl HostUnit {
         delta: &mut Delta,
     ) {
         let mut notes = Notes::default();
-        let HostRoutes { routes, clusters, uses, flat } = match VirtualHost::decode(bytes) {
+        let HostRoutes { routes, clusters, uses, mirrors, flat } = match VirtualHost::decode(bytes) {
             Ok(host) => {
                 notes.unread("envoy.config.route.v3.VirtualHost", bytes);
                 let id = id.clone().name(&host_key.0).position(host_key.1);
@@ -205,7 +212,8 @@ impl HostUnit {
             self.outputs.insert(key, hash);
         }
         delta.deletes.extend(before.into_keys());
-        self.clusters = clusters.into_iter().map(|name| (name.clone(), targets(&name))).collect();
+        self.clusters = clusters.into_iter().map(|name| (name.clone(), targets.target(&name))).collect();
+        self.mirrors = mirrors.into_iter().map(|name| (name.clone(), targets.mirror(&name))).collect();
         self.uses = uses;
         self.flat = flat;
         self.notes = notes.into_vec();
@@ -219,6 +227,7 @@ impl HostUnit {
     fn add_references(&self, references: &mut References) {
         references.clusters.extend(self.clusters.keys().cloned());
         references.upstreams.extend(self.uses.iter().cloned());
+        references.mirrors.extend(self.mirrors.keys().cloned());
     }
 }
 

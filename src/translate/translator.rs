@@ -22,7 +22,8 @@ use crate::{
 
 use super::{
     Delta, Issue, Severity,
-    cluster::{self, Target, Variant},
+    action::Clusters,
+    cluster::{self, Mirror, Target, Variant},
     config::ConfigKey,
     listener::{self, InlineConfig, ListenerUnit},
     manager::Manager,
@@ -44,6 +45,8 @@ pub struct Translator {
     aggregates: Index<Arc<str>, Arc<str>>,
     /// The route configurations that name a cluster.
     cluster_users: Index<Arc<str>, ConfigKey>,
+    /// The route configurations that send a cluster copies.
+    mirror_users: Index<Arc<str>, ConfigKey>,
     /// What the route configurations ask of a cluster.
     variant_users: Index<Arc<str>, (Variant, ConfigKey)>,
     listeners: HashMap<Arc<str>, ListenerUnit>,
@@ -66,6 +69,7 @@ pub struct Routing {
 #[derive(Debug)]
 struct ClusterState {
     target: Target,
+    mirror: Mirror,
     /// Those that it was translated for.
     variants: BTreeSet<Variant>,
     assignment: Option<Arc<str>>,
@@ -207,7 +211,9 @@ impl Translator {
         }
         let target_before = before.as_ref().map_or(Target::Unknown, |b| b.target);
 
+        let mirror_before = before.map_or(Mirror::Unknown, |b| b.mirror);
         let mut target = Target::Unknown;
+        let mut mirror = Mirror::Unknown;
         let mut upstreams = Vec::new();
         if let Some(resource) = snapshot.get(ResourceType::Cluster, name) {
             let variants = self.variants(name);
@@ -219,9 +225,11 @@ impl Translator {
                 self.aggregates.add(member.clone(), name.clone());
             }
             target = unit.target;
+            mirror = unit.mirror;
             upstreams.extend(unit.upstreams.into_values());
             let state = ClusterState {
                 target,
+                mirror: mirror.clone(),
                 variants,
                 assignment: unit.assignment,
                 depends_on: unit.depends_on,
@@ -232,6 +240,9 @@ impl Translator {
         }
         if target != target_before {
             configs.extend(self.cluster_users.get(name).cloned());
+        }
+        if mirror != mirror_before {
+            configs.extend(self.mirror_users.get(name).cloned());
         }
         upstreams
     }
@@ -312,10 +323,7 @@ impl Translator {
             let Some(bytes) = &bytes else { break };
             let mut unit = before.next().unwrap_or_default();
             let inbound_port = scope::inbound_port(destinations);
-            let targets = |name: &str| {
-                let target = self.clusters.get(name).map_or(Target::Unknown, |c| c.target);
-                target.for_inbound(inbound_port)
-            };
+            let targets = Known { clusters: &self.clusters, inbound_port };
             let served = Served {
                 name: key.name(),
                 id: key.id(at),
@@ -376,6 +384,12 @@ impl Translator {
         for cluster in &gone.clusters {
             self.cluster_users.remove(cluster, key);
         }
+        for cluster in &new.mirrors {
+            self.mirror_users.add(cluster.clone(), key.clone());
+        }
+        for cluster in &gone.mirrors {
+            self.mirror_users.remove(cluster, key);
+        }
         asked.extend(new.upstreams.iter().chain(&gone.upstreams).map(|(cluster, _)| cluster.clone()));
         for (cluster, variant) in new.upstreams {
             self.variant_users.add(cluster, (variant, key.clone()));
@@ -383,6 +397,22 @@ impl Translator {
         for (cluster, variant) in gone.upstreams {
             self.variant_users.remove(&cluster, &(variant, key.clone()));
         }
+    }
+}
+
+/// The clusters as the routes of one port see them.
+struct Known<'a> {
+    clusters: &'a HashMap<Arc<str>, ClusterState>,
+    inbound_port: Option<u16>,
+}
+
+impl Clusters for Known<'_> {
+    fn target(&self, cluster: &str) -> Target {
+        self.clusters.get(cluster).map_or(Target::Unknown, |c| c.target).for_inbound(self.inbound_port)
+    }
+
+    fn mirror(&self, cluster: &str) -> Mirror {
+        self.clusters.get(cluster).map_or(Mirror::Unknown, |c| c.mirror.clone())
     }
 }
 

@@ -17,7 +17,8 @@ use crate::{
 
 use super::{
     Delta, Issue, Severity,
-    cluster::{self, Target},
+    action::Clusters,
+    cluster::{self, Mirror, Target},
     id::Id,
     listener,
     manager::Manager,
@@ -80,16 +81,27 @@ fn routes(bytes: &[u8], place: &str, manager: &Manager) -> Vec<Note> {
     let served =
         Served { name: "", id: Id::new("unsupported"), scope: Scope::default(), manager, fail_closed: true };
     let mut unit = RouteUnit::default();
-    // A cluster that gives all that a route may ask of one.
-    let targets = |_: &str| Target::Published {
-        connect_timeout: 1.0,
-        hashes: true,
-        hostnames: true,
-        subsets: true,
-        grpc: false,
-        encrypted: false,
-    };
-    unit.update(bytes, served, &targets, &mut Delta::default(), &mut Rereferred::default());
+    unit.update(bytes, served, &Able, &mut Delta::default(), &mut Rereferred::default());
     let notes = unit.notes();
     notes.map(|note| Note { path: super::translator::joined(place, &note.path), ..note }).collect()
+}
+
+/// Clusters that give all that a route may ask of one.
+struct Able;
+
+impl Clusters for Able {
+    fn target(&self, _: &str) -> Target {
+        Target::Published {
+            connect_timeout: 1.0,
+            hashes: true,
+            hostnames: true,
+            subsets: true,
+            grpc: false,
+            encrypted: false,
+        }
+    }
+
+    fn mirror(&self, _: &str) -> Mirror {
+        Mirror::Server { server: "http://127.0.0.1:80".into(), grpc: false }
+    }
 }

@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     Severity,
-    action::{self, Targets},
+    action::{self, Mirrors, Targets},
     domain::{self, DomainGroup},
     effect::{Case, Effect, Uses},
     filter::Overrides,
@@ -47,6 +47,8 @@ pub(super) struct Surroundings<'a> {
     pub ignore_port: bool,
     /// Another virtual host has a domain `prefix.*`: routes without hosts are ordered among all of them.
     pub hostless_order: bool,
+    /// The copies that its routes make, if they do not say themselves.
+    pub mirrors: Mirrors,
     /// The cases of requests that match no route.
     pub unfound: Vec<Case>,
 }
@@ -59,6 +61,8 @@ pub(super) struct HostRoutes {
     pub clusters: BTreeSet<Arc<str>>,
     /// The upstreams that they refer to.
     pub uses: Uses,
+    /// The clusters that get copies of their requests, if they can.
+    pub mirrors: BTreeSet<Arc<str>>,
     /// Some path could not stay native: APISIX tries these routes one after the other.
     pub flat: bool,
 }
@@ -78,7 +82,9 @@ pub(super) fn translate(
         true => &[],
         false => around.unfound.as_slice(),
     };
-    result.uses = entries.iter().flat_map(|entry| entry.case.effect.uses.iter().cloned()).collect();
+    let effects = || entries.iter().map(|entry| &entry.case.effect);
+    result.uses = effects().flat_map(|effect| effect.uses.iter().cloned()).collect();
+    result.mirrors = effects().flat_map(|effect| effect.mirrors.iter().cloned()).collect();
     for group in &domain::groups(&host.domains, around.ignore_port, notes) {
         let id = id.clone().name(&group.label);
         Group { host, around, group, id }.add_routes(&entries, unfound, &mut result, notes);
@@ -99,6 +105,7 @@ fn entries(
     let unguarded = Unguarded::of(notes);
     let overrides = Overrides::read(&host.typed_per_filter_config, &Path::root(unit), notes);
     let headers = HostHeaders::read(host, notes);
+    let mirrors = Mirrors::read(&host.request_mirror_policies, &Path::ROOT, notes);
     let levels = Levels {
         manager: around.manager,
         unit,
@@ -107,6 +114,7 @@ fn entries(
         config_headers: &around.headers,
         host_headers: &headers,
         retry_policy: host.retry_policy.as_ref(),
+        mirrors: mirrors.as_ref().unwrap_or(&around.mirrors),
         fail_closed: around.fail_closed,
     };
     let mut entries: Vec<Entry> = Vec::with_capacity(host.routes.len());

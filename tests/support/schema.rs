@@ -36,7 +36,7 @@ const KNOWN: &[(&str, &str)] = &[
         "api-breaker client-control cors csrf fault-injection forward-auth grpc-web gzip ip-restriction limit-conn \
          limit-count limit-req proxy-mirror proxy-rewrite real-ip redirect request-id response-rewrite traffic-split",
     ),
-    ("._meta", "filter"),
+    ("._meta", "filter priority"),
     (".api-breaker", "break_response_code break_response_body max_breaker_sec unhealthy healthy _meta"),
     (".api-breaker.unhealthy", "http_statuses failures"),
     (".api-breaker.healthy", "http_statuses successes"),

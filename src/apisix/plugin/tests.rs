@@ -14,7 +14,7 @@ fn texts(list: &[&str]) -> Vec<String> {
 }
 
 fn filter() -> Option<Meta> {
-    Some(Meta { filter: vec![Condition::equals("host", "a")] })
+    Some(Meta::filter(vec![Condition::equals("host", "a")]))
 }
 
 fn fault() -> FaultInjection {
@@ -103,6 +103,10 @@ fn redirect(uri: &str) -> Redirect {
     }
 }
 
+fn mirror(host: &str) -> ProxyMirror {
+    ProxyMirror { host: text(host), sample_ratio: Some(MIN_SAMPLE_RATIO), meta: Some(Meta::priority(1)) }
+}
+
 fn all() -> Plugins {
     Plugins {
         client_control: Some(ClientControl { max_body_size: 0, meta: filter() }),
@@ -117,6 +121,7 @@ fn all() -> Plugins {
         }),
         limit_count: Some(count()),
         limit_req: Some(req()),
+        proxy_mirror: Some(mirror("http://a:80")),
         proxy_rewrite: Some(rewrite()),
         redirect: Some(redirect("$scheme://a$request_uri")),
         response_rewrite: Some(response()),
@@ -147,7 +152,7 @@ macro_rules! broken {
 fn all_plugins_in_full_pass() {
     assert_eq!(all().check(), Ok(()));
     assert_eq!(Plugins::answer(200, Some(text("$x"))).check(), Ok(()));
-    assert_eq!(serde_json::to_value(all()).unwrap().as_object().unwrap().len(), 10);
+    assert_eq!(serde_json::to_value(all()).unwrap().as_object().unwrap().len(), 11);
 }
 
 #[test]
@@ -179,6 +184,21 @@ fn fault_injection() {
     broken!("fault-injection._meta.filter[0]", fault_injection, |p| {
         p.meta.as_mut().unwrap().filter = vec![Condition::equals("host", "$secret://a")]
     });
+}
+
+#[test]
+fn proxy_mirror() {
+    for host in
+        ["a", "ftp://a", "http://", "http://a_b", "http://a:", "http://a/", "http://[::1", "http://[x]:1"]
+    {
+        broken!("proxy-mirror.host", proxy_mirror, |p| p.host = text(host));
+    }
+    for host in ["http://a.b-c", "grpc://127.0.0.1:80", "https://[::1]", "grpcs://[fe80::1]:65535"] {
+        assert_eq!(mirror(host).check(), Ok(()), "{host}");
+    }
+    broken!("proxy-mirror.sample_ratio", proxy_mirror, |p| p.sample_ratio = Some(0.0));
+    broken!("proxy-mirror.sample_ratio", proxy_mirror, |p| p.sample_ratio = Some(1.5));
+    broken!("proxy-mirror._meta.filter", proxy_mirror, |p| p.meta = Some(Meta::filter(Vec::new())));
 }
 
 #[test]

@@ -80,8 +80,8 @@ fn needs_cases(action: &RouteAction, split: &WeightedCluster, targets: Targets<'
         !Lists::from(cluster).is_empty()
             || cluster.host_rewrite_specifier.is_some()
             || !cluster.typed_per_filter_config.is_empty()
-            || tells && matches!(targets(&cluster.name), Target::Unknown)
-            || matches!(targets(&cluster.name), Target::OwnPort { port: Some(_), .. })
+            || tells && matches!(targets.target(&cluster.name), Target::Unknown)
+            || matches!(targets.target(&cluster.name), Target::OwnPort { port: Some(_), .. })
     };
     let mut served = split.clusters.iter().filter(|cluster| weight(cluster) > 0.0);
     let places: BTreeSet<_> =
@@ -146,7 +146,7 @@ pub(super) fn effect(
     let mut shares: BTreeMap<Option<String>, f64> = BTreeMap::new();
     let mut connect = 0.0f64;
     for (at, cluster) in split.clusters.iter().enumerate().filter(|(_, c)| c.weight.unwrap_or(0) > 0) {
-        let target = targets(&cluster.name);
+        let target = targets.target(&cluster.name);
         let target = match target {
             Target::Published { connect_timeout, .. } => {
                 connect = connect.max(connect_timeout);

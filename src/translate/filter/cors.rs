@@ -202,7 +202,7 @@ impl Policy {
             expose_headers: Some(config.expose_headers.clone()).filter(|text| !text.is_empty()),
             max_age: config.max_age.parse().ok(),
             allow_credential: config.allow_credentials == Some(true),
-            meta: Some(Meta { filter }),
+            meta: Some(Meta::filter(filter)),
         });
         case
     }

@@ -44,7 +44,7 @@ pub(super) fn read(bytes: &[u8], path: &Path<'_>, notes: &mut Notes) -> Option<A
     let (enabled, enforced) = (share(&config.filter_enabled), share(&config.filter_enforced));
     let meta = match Share::below(Choice::Filter, enabled * enforced) {
         Share::None => return None,
-        Share::Some(condition) => Some(Meta { filter: vec![condition] }),
+        Share::Some(condition) => Some(Meta::filter(vec![condition])),
         Share::All => None,
     };
     if enforced < 1.0 {
