@@ -23,10 +23,10 @@ pub use health::{
 };
 pub use key::{Directory, Key};
 pub use plugin::{
-    Abort, ClientControl, Cors, Delay, FaultInjection, Gzip, LimitCount, LimitKey, LimitPolicy, LimitReq,
-    MAX_FAULT_VARS, MAX_WEIGHTED_UPSTREAMS, MIN_SAMPLE_RATIO, Meta, Plugins, ProxyMirror, ProxyRewrite,
-    Redirect, RedirectTo, RequestHeaders, ResponseHeaders, ResponseRewrite, RewriteTarget, SplitRule,
-    SplitTarget, TrafficSplit, WeightedUpstream, is_mirror,
+    Abort, ClientControl, Cors, Delay, FaultInjection, Gzip, LimitConn, LimitCount, LimitKey, LimitPolicy,
+    LimitReq, MAX_FAULT_VARS, MAX_WEIGHTED_UPSTREAMS, MIN_SAMPLE_RATIO, Meta, ONE_FOR_ALL, Plugins,
+    ProxyMirror, ProxyRewrite, Redirect, RedirectTo, RequestHeaders, ResponseHeaders, ResponseRewrite,
+    RewriteTarget, SplitRule, SplitTarget, TrafficSplit, WeightedUpstream, is_mirror,
 };
 pub use route::{MAX_URI, Route};
 pub use template::literal;

@@ -5,6 +5,7 @@ mod client_control;
 mod cors;
 mod fault_injection;
 mod gzip;
+mod limit_conn;
 mod limit_count;
 mod limit_req;
 mod proxy_mirror;
@@ -27,7 +28,8 @@ pub use client_control::ClientControl;
 pub use cors::Cors;
 pub use fault_injection::{Abort, Delay, FaultInjection, MAX_FAULT_VARS};
 pub use gzip::Gzip;
-pub use limit_count::{LimitCount, LimitKey, LimitPolicy};
+pub use limit_conn::LimitConn;
+pub use limit_count::{LimitCount, LimitKey, LimitPolicy, ONE_FOR_ALL};
 pub use limit_req::LimitReq;
 pub use proxy_mirror::{MIN_SAMPLE_RATIO, ProxyMirror, is_server as is_mirror};
 pub use proxy_rewrite::{ProxyRewrite, RequestHeaders, Target as RewriteTarget};
@@ -51,6 +53,9 @@ pub struct Plugins {
     /// Compresses answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gzip: Option<Gzip>,
+    /// Bounds requests under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_conn: Option<LimitConn>,
     /// Bounds requests in a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_count: Option<LimitCount>,
@@ -86,6 +91,7 @@ impl Plugins {
         if_there(&self.cors, Cors::check).within("cors")?;
         if_there(&self.fault_injection, FaultInjection::check).within("fault-injection")?;
         if_there(&self.gzip, Gzip::check).within("gzip")?;
+        if_there(&self.limit_conn, LimitConn::check).within("limit-conn")?;
         if_there(&self.limit_count, LimitCount::check).within("limit-count")?;
         if_there(&self.limit_req, LimitReq::check).within("limit-req")?;
         if_there(&self.proxy_mirror, ProxyMirror::check).within("proxy-mirror")?;

@@ -16,7 +16,10 @@ mod timeout;
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    apisix::{InlineUpstream, PassHost as ApisixPassHost, ProxyRewrite, RewriteTarget as Form, Timeout},
+    apisix::{
+        InlineUpstream, LimitConn, ONE_FOR_ALL, PassHost as ApisixPassHost, ProxyRewrite,
+        RewriteTarget as Form, Timeout,
+    },
     pb::{
         envoy::config::route::v3::{
             RetryPolicy, Route, RouteAction, route::Action, route_action::ClusterNotFoundResponseCode,
@@ -213,9 +216,11 @@ fn one_cluster(
 ) -> Chosen {
     let target = targets.target(name);
     match target {
-        Target::Published { connect_timeout, .. } => {
+        Target::Published { max_requests: Some(0), .. } => Some((Effect::answer(UNAVAILABLE), 0.0)),
+        Target::Published { connect_timeout, max_requests, .. } => {
             let mut effect = Effect::default();
             effect.upstream_id = Some(effect.use_upstream(name, &target, asked));
+            effect.plugins.limit_conn = max_requests.map(at_a_time);
             Some((effect, connect_timeout))
         }
         Target::OwnPort { port: Some(port), connect_timeout } => {
@@ -236,6 +241,18 @@ fn one_cluster(
             notes.add(Severity::Ignored, &path.field("cluster"), detail);
             Some((Effect::answer(status), 0.0))
         }
+    }
+}
+
+/// Beyond these, requests are answered with 503, as from Envoy's circuit breakers.
+fn at_a_time(requests: u32) -> LimitConn {
+    LimitConn {
+        conn: requests,
+        // Of no effect without a burst.
+        default_conn_delay: 1.0,
+        key: ONE_FOR_ALL.to_owned(),
+        rejected_code: UNAVAILABLE,
+        ..LimitConn::default()
     }
 }
 

@@ -5,6 +5,7 @@
 //! Never here: which routes use it.
 
 mod aggregate;
+mod breaker;
 mod discovery;
 mod health;
 mod outlier;
@@ -74,6 +75,8 @@ pub(super) enum Target {
         subsets: bool,
         /// Endpoints are spoken to in gRPC.
         grpc: bool,
+        /// Requests that may be under way for one route; 0 takes none.
+        max_requests: Option<u32>,
     },
     /// It is there, and means where each connection was going; here that is this port of the pod itself.
     OwnPort {
@@ -255,6 +258,7 @@ impl Run<'_> {
             encrypted,
             subsets: settings.subsets.is_some(),
             grpc: matches!(settings.spec.scheme, Some(Scheme::Grpc | Scheme::Grpcs)),
+            max_requests: settings.max_requests,
         };
         let plain = service.upstream(&Variant::default(), Variant::default(), &mut self.notes);
         if let Err(violation) = plain.check() {

@@ -98,6 +98,7 @@ impl Clusters for Able {
             subsets: true,
             grpc: false,
             encrypted: false,
+            max_requests: None,
         }
     }
 

@@ -70,6 +70,9 @@ impl LimitCount {
     }
 }
 
+/// A key that is the same for every request that one APISIX serves.
+pub const ONE_FOR_ALL: &str = "hostname";
+
 /// For the plugins that know no constant key.
 pub(super) fn variable_key(key: &str, kind: LimitKey) -> Checked {
     text_of_one_or_more(key)?;

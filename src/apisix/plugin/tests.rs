@@ -119,6 +119,15 @@ fn all() -> Plugins {
             vary: true,
             meta: filter(),
         }),
+        limit_conn: Some(LimitConn {
+            conn: 1,
+            burst: 0,
+            default_conn_delay: 0.1,
+            key: text("uri"),
+            key_type: LimitKey::Var,
+            rejected_code: 503,
+            meta: filter(),
+        }),
         limit_count: Some(count()),
         limit_req: Some(req()),
         proxy_mirror: Some(mirror("http://a:80")),
@@ -152,7 +161,7 @@ macro_rules! broken {
 fn all_plugins_in_full_pass() {
     assert_eq!(all().check(), Ok(()));
     assert_eq!(Plugins::answer(200, Some(text("$x"))).check(), Ok(()));
-    assert_eq!(serde_json::to_value(all()).unwrap().as_object().unwrap().len(), 11);
+    assert_eq!(serde_json::to_value(all()).unwrap().as_object().unwrap().len(), 12);
 }
 
 #[test]
@@ -184,6 +193,15 @@ fn fault_injection() {
     broken!("fault-injection._meta.filter[0]", fault_injection, |p| {
         p.meta.as_mut().unwrap().filter = vec![Condition::equals("host", "$secret://a")]
     });
+}
+
+#[test]
+fn limit_conn() {
+    broken!("limit-conn.conn", limit_conn, |p| p.conn = 0);
+    broken!("limit-conn.default_conn_delay", limit_conn, |p| p.default_conn_delay = 0.0);
+    broken!("limit-conn.key", limit_conn, |p| p.key.clear());
+    broken!("limit-conn.key", limit_conn, |p| p.key_type = LimitKey::Constant);
+    broken!("limit-conn.rejected_code", limit_conn, |p| p.rejected_code = 600);
 }
 
 #[test]

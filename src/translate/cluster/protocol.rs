@@ -1,6 +1,6 @@
 //! How endpoints are spoken to, and how long connections are kept.
 //!
-//! Mapping rows 105, 106, 111 and 112. In: the cluster, with its `HttpProtocolOptions`. Out: scheme and keep-alive
+//! Mapping rows 106, 111 and 112. In: the cluster, with its `HttpProtocolOptions`. Out: scheme and keep-alive
 //! pool of its upstream. Never here: TLS.
 
 use prost::Message;
@@ -10,7 +10,7 @@ use crate::{
     pb::{
         envoy::{
             config::{
-                cluster::v3::{Cluster, circuit_breakers::Thresholds, cluster::ClusterProtocolSelection},
+                cluster::v3::{Cluster, cluster::ClusterProtocolSelection},
                 core::v3,
             },
             extensions::upstreams::http::v3::{
@@ -49,7 +49,6 @@ pub(super) fn apply(cluster: &Cluster, upstream: &mut InlineUpstream, notes: &mu
             upstream.keepalive_pool = pool(requests, &common);
         }
     }
-    note_circuit_breakers(cluster, notes);
 }
 
 fn scheme(options: &HttpProtocolOptions, path: &Path<'_>, notes: &mut Notes) -> Option<Scheme> {
@@ -96,34 +95,4 @@ fn pool(requests: Option<u32>, common: &v3::HttpProtocolOptions) -> Option<Keepa
     let idle_timeout = common.idle_timeout.as_ref().and_then(seconds);
     let asked = requests.is_some() || idle_timeout.is_some();
     asked.then_some(KeepalivePool { size: None, idle_timeout, requests })
-}
-
-/// Nothing in APISIX bounds an upstream. Istio sends the largest number for "no bound".
-fn note_circuit_breakers(cluster: &Cluster, notes: &mut Notes) {
-    let Some(breakers) = &cluster.circuit_breakers else { return };
-    let path = Path::ROOT.field("circuit_breakers");
-    for (field, all) in
-        [("thresholds", &breakers.thresholds), ("per_host_thresholds", &breakers.per_host_thresholds)]
-    {
-        for (at, thresholds) in all.iter().enumerate() {
-            note_thresholds(thresholds, &path.item(field, at), notes);
-        }
-    }
-}
-
-fn note_thresholds(thresholds: &Thresholds, path: &Path<'_>, notes: &mut Notes) {
-    for (field, bound) in [
-        ("max_connections", thresholds.max_connections),
-        ("max_pending_requests", thresholds.max_pending_requests),
-        ("max_requests", thresholds.max_requests),
-        ("max_retries", thresholds.max_retries),
-        ("max_connection_pools", thresholds.max_connection_pools),
-    ] {
-        if let Some(bound) = bound.filter(|n| *n != u32::MAX) {
-            notes.traffic(&path.field(field), format!("not enforced: there may be more than {bound}"));
-        }
-    }
-    if thresholds.retry_budget.is_some() {
-        notes.traffic(&path.field("retry_budget"), "retries have no budget");
-    }
 }

@@ -5,7 +5,7 @@
 use prost::Message;
 
 use crate::{
-    apisix::{Active, Checks, InlineUpstream, Timeout},
+    apisix::{Active, Checks, InlineUpstream, Scheme, Timeout},
     pb::{
         envoy::config::{cluster::v3::Cluster, endpoint::v3::ClusterLoadAssignment},
         path::Path,
@@ -18,8 +18,8 @@ use crate::{
 };
 
 use super::{
-    NO_TIMEOUT, connect_timeout, discovery::Source, health, outlier, panic_threshold, policy::Policy,
-    protocol, subset::Subsets, transport::Sockets,
+    NO_TIMEOUT, breaker, connect_timeout, discovery::Source, health, outlier, panic_threshold,
+    policy::Policy, protocol, subset::Subsets, transport::Sockets,
 };
 
 /// The settings of a cluster.
@@ -31,6 +31,8 @@ pub(super) struct Settings {
     /// Below this percentage of healthy endpoints all are used.
     pub panic_threshold: f64,
     pub reading: Reading,
+    /// Requests that may be under way for one route.
+    pub max_requests: Option<u32>,
     /// Whether a route's labels choose among endpoints.
     pub subsets: Option<Subsets>,
     /// The upstream that all variants begin with.
@@ -58,12 +60,14 @@ impl Settings {
             ..InlineUpstream::default()
         };
         protocol::apply(cluster, &mut spec, notes);
+        let http2 = spec.scheme == Some(Scheme::Grpc);
         let panic_threshold = panic_threshold(cluster);
         Self {
             connect_timeout,
             hashes: policy.hashes,
             panic_threshold,
             reading,
+            max_requests: breaker::max_requests(cluster, http2, notes),
             subsets: policy.subsets,
             spec,
         }

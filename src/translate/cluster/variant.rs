@@ -81,6 +81,7 @@ mod tests {
             encrypted: false,
             subsets: false,
             grpc: false,
+            max_requests: None,
         };
         assert_eq!(published(false, false).settle(asked.clone()), Variant::default());
         let kept = published(true, true).settle(asked.clone());

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Filter;
 use crate::{
-    apisix::{LimitCount, LimitKey, LimitReq, Meta},
+    apisix::{LimitCount, LimitKey, LimitReq, Meta, ONE_FOR_ALL},
     pb::{
         envoy::{
             config::core::v3::RuntimeFractionalPercent,
@@ -32,8 +32,6 @@ use crate::{
 };
 
 const TOO_MANY_REQUESTS: u32 = 429;
-/// The same for every request that one APISIX serves.
-const ONE_FOR_ALL: &str = "hostname";
 /// A connection's number.
 const CONNECTION: &str = "connection";
 
