@@ -18,7 +18,9 @@ use tracing::{error, info, warn};
 use crate::{
     config::{Config, OnUnsupported, ProcessVars},
     error::Error,
-    etcd, log, status,
+    etcd, log,
+    state::{Found, State},
+    status,
     store::{self, Revision, Snapshot, Store},
     translate::Translator,
     xds::{Source, SourceStatus},
@@ -50,6 +52,8 @@ struct Shared {
     /// Locked by the pipeline for as long as a translation takes, and by whoever asks for the issues: these are
     /// collected when asked for, since collecting them costs more in a larger mesh and a change must not.
     translator: Mutex<Translator>,
+    /// What a former process left; `None` where nothing is kept.
+    found: Option<Found>,
 }
 
 impl Agent {
@@ -58,8 +62,15 @@ impl Agent {
         log::install(config.log_level);
         let source = Source::new(&config.xds, source::options(&config, &ProcessVars))?;
         let listener = listen(&config)?;
+        let state = kept(&config);
+        let (life, found) = state.as_ref().map(State::restore).unzip();
+        let store = match life.flatten() {
+            Some(life) => Store::taking_over(life, store::Options::default()),
+            None => Store::new(store::Options::default()),
+        };
         let shared = Arc::new(Shared {
-            store: Arc::new(Store::new(store::Options::default())),
+            store: Arc::new(store),
+            found,
             source: source.status(),
             translator: Mutex::new(Translator::new(config.on_unsupported)),
             config,
@@ -70,7 +81,7 @@ impl Agent {
             .enable_time()
             .build()
             .map_err(|source| Error::System { what: "event loop", source })?;
-        let street = Street { shared: shared.clone(), source, listener, stopped };
+        let street = Street { shared: shared.clone(), source, listener, state, stopped };
         let thread = signals::with_all_blocked(|| {
             std::thread::Builder::new()
                 .name("apisix-mesh".to_owned())
@@ -116,8 +127,14 @@ impl Agent {
             let translator = shared.translator.lock();
             (translator.issues(), translator.routing())
         };
-        status::report(&shared.config, &shared.store, &shared.source, &issues, routing)
+        status::report(&shared.config, &shared.store, &shared.source, shared.found.as_ref(), &issues, routing)
     }
+}
+
+/// Where the last known good configuration is kept, if anywhere. It belongs to its control plane and its policy.
+fn kept(config: &Config) -> Option<State> {
+    let origin = format!("{} {:?}", config.xds, config.on_unsupported);
+    (!config.state_dir.is_empty()).then(|| State::new(&config.state_dir, origin))
 }
 
 /// Opens the etcd endpoint's socket.
@@ -131,12 +148,13 @@ struct Street {
     shared: Arc<Shared>,
     source: Source,
     listener: etcd::Listener,
+    state: Option<State>,
     stopped: watch::Receiver<bool>,
 }
 
 impl Street {
     async fn run(self) {
-        let Self { shared, source, listener, mut stopped } = self;
+        let Self { shared, source, listener, state, mut stopped } = self;
         info!(xds = shared.config.xds, etcd = shared.config.etcd_listen, "started");
         if shared.config.on_unsupported == OnUnsupported::Serve {
             warn!("on_unsupported is serve: routes whose guards cannot be honoured are served without them");
@@ -146,6 +164,9 @@ impl Street {
         let endpoint = tokio::spawn(etcd::serve(listener, shared.store.clone(), options, async move {
             let _ = shutdown.wait_for(|stop| *stop).await;
         }));
+        if let Some(state) = state {
+            tokio::spawn(state.save(shared.store.clone()));
+        }
         // A task of its own, so that a panic in it takes nothing else down: the last configuration stays served.
         let pipeline = tokio::spawn(publish(shared, source));
         let source_ends = pipeline.abort_handle();
@@ -165,24 +186,28 @@ impl Street {
     }
 }
 
-/// Moves each update down the street. The first one is published when it is complete: an empty answer before that
-/// would wipe APISIX's routes.
+/// Moves each update down the street. The first one is published when it is complete, in place of all that a former
+/// process left: an empty answer before that would wipe APISIX's routes.
 async fn publish(shared: Arc<Shared>, mut source: Source) {
     let mut waiting = Vec::new();
+    let mut is_complete = false;
     loop {
         let update = source.next().await;
         waiting.extend(update.changes);
-        let ready = shared.store.snapshot().is_ready();
-        if !ready && !update.complete {
+        if !is_complete && !update.complete {
             continue;
         }
         let delta = shared.translator.lock().apply(source.snapshot(), &waiting);
         waiting.clear();
-        let committed = shared.store.commit(&delta);
-        if let (false, Some(commit)) = (ready, committed) {
+        if is_complete {
+            shared.store.commit(&delta);
+        } else {
+            is_complete = true;
+            shared.store.commit_all(delta);
+            let snapshot = shared.store.snapshot();
             info!(
-                revision = commit.revision,
-                objects = delta.puts.len(),
+                revision = snapshot.revision(),
+                objects = snapshot.len(),
                 "the first configuration is complete"
             );
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! xDS server --> xds --> translate --> store --+--> etcd   loopback gRPC + HTTP/JSON, range and watch
-//! (ADS, file)   decode    pure         MVCC    |
+//! (ADS, file)   decode    pure         MVCC    +--> state  the last known good, in a file
 //!               check     functions    log     +--> capi   C ABI, FFI
 //!               cache
 //! ```
@@ -19,6 +19,7 @@ pub mod etcd;
 pub mod interception;
 pub mod log;
 pub mod pb;
+pub mod state;
 pub mod status;
 pub mod store;
 pub mod translate;

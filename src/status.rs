@@ -1,13 +1,14 @@
 //! What the library knows of itself, for people: one JSON object.
 //!
-//! In: the state of every stage. Out: `{"version", "pid", "ready", "revision", "objects", "etcd", "xds", "routing",
-//! "issues"}`. Never here: a decision.
+//! In: the state of every stage. Out: `{"version", "pid", "ready", "revision", "objects", "etcd", "state", "xds",
+//! "routing", "issues"}`. Never here: a decision.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
     config::Config,
+    state::Found,
     store::Store,
     translate::{Issue, Routing, Severity},
     xds::SourceStatus,
@@ -38,6 +39,7 @@ pub fn report(
     config: &Config,
     store: &Store,
     source: &SourceStatus,
+    found: Option<&Found>,
     issues: &[Issue],
     routing: Routing,
 ) -> Value {
@@ -49,6 +51,7 @@ pub fn report(
         "revision": snapshot.revision(),
         "objects": snapshot.len(),
         "etcd": {"listen": config.etcd_listen, "prefix": config.etcd_prefix},
+        "state": found.map(|found| json!({"directory": config.state_dir, "found": found})),
         "xds": source,
         "routing": routing,
         "issues": shown(issues),

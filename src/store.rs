@@ -14,6 +14,7 @@ mod history;
 mod snapshot;
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -86,6 +87,17 @@ impl Default for Options {
     }
 }
 
+/// What a store held, to be taken over by another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Life {
+    /// The revision of its first commit.
+    pub first: Revision,
+    /// That of its last.
+    pub revision: Revision,
+    /// All its objects.
+    pub objects: Vec<(Key, KeyValue)>,
+}
+
 /// Gives unix time in milliseconds.
 type Clock = Box<dyn Fn() -> Revision + Send + Sync>;
 
@@ -102,6 +114,14 @@ impl Store {
     /// An empty store on the system's clock.
     pub fn new(options: Options) -> Self {
         Self::with_clock(options, unix_milliseconds)
+    }
+
+    /// A store that goes on from what a former one held: revisions rise above its last, and what stays the same keeps
+    /// its own.
+    pub fn taking_over(life: Life, options: Options) -> Self {
+        let announced = watch::Sender::new(life.revision);
+        let state = ArcSwap::from_pointee(Snapshot::taken_over(life));
+        Self { state, announced, ..Self::new(options) }
     }
 
     /// An empty store on a clock that gives unix time in milliseconds.
@@ -131,6 +151,15 @@ impl Store {
         self.announced.send_replace(revision);
         tracing::debug!(revision, events = commit.events.len(), "committed");
         Some(commit)
+    }
+
+    /// Publishes, at one new revision, that there is what a delta puts and nothing else.
+    pub fn commit_all(&self, mut delta: Delta) -> Option<Arc<Commit>> {
+        let put: HashSet<Key> = delta.puts.iter().map(|(key, _)| key.clone()).collect();
+        let held = self.snapshot();
+        delta.deletes =
+            held.objects_from("").map(|(key, _)| key.clone()).filter(|key| !put.contains(key)).collect();
+        self.commit(&delta)
     }
 
     /// The first revision leaves a gap of one above the former life's last, so that a client of that life, which

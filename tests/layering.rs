@@ -16,9 +16,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("translate", &["apisix", "config", "pb", "xds"]),
     ("store", &["apisix", "translate"]),
     ("etcd", &["apisix", "error", "pb", "store"]),
+    ("state", &["apisix", "store"]),
     ("interception", &["error"]),
-    ("status", &["config", "store", "translate", "xds"]),
-    ("agent", &["config", "error", "etcd", "log", "status", "store", "translate", "xds"]),
+    ("status", &["config", "state", "store", "translate", "xds"]),
+    ("agent", &["config", "error", "etcd", "log", "state", "status", "store", "translate", "xds"]),
     ("capi", &["agent", "apisix", "config", "error", "etcd", "log", "store"]),
 ];
 

@@ -36,6 +36,13 @@ impl Key {
         Self(format!("/{}/{id}", directory.name()).into())
     }
 
+    /// The key of this text; `None` if it is no key of an object.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (directory, id) = text.strip_prefix('/')?.split_once('/')?;
+        let known = Directory::ALL.iter().any(|d| d.name() == directory);
+        (known && !id.is_empty() && !id.contains('/')).then(|| Self(text.into()))
+    }
+
     /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -44,7 +51,10 @@ impl Key {
     /// The directory this key is in.
     pub fn directory(&self) -> Directory {
         let name = self.0[1..].split('/').next().unwrap_or_default();
-        Directory::ALL.into_iter().find(|d| d.name() == name).expect("a key is only made by Key::new")
+        Directory::ALL
+            .into_iter()
+            .find(|d| d.name() == name)
+            .expect("a key is made by Key::new or Key::parse, which know them all")
     }
 
     /// What follows the directory.
@@ -80,5 +90,9 @@ mod tests {
         let key = Key::new(Directory::Routes, "a.b");
         assert_eq!(key.as_str(), "/routes/a.b");
         assert_eq!((key.directory(), key.id()), (Directory::Routes, "a.b"));
+        assert_eq!(Key::parse("/routes/a.b"), Some(key));
+        for text in ["", "/", "routes/a", "/routes", "/routes/", "/routes/a/b", "/other/a"] {
+            assert_eq!(Key::parse(text), None, "{text}");
+        }
     }
 }

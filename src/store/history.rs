@@ -21,11 +21,21 @@ pub struct Compacted {
 pub(super) struct History {
     commits: RedBlackTreeMapSync<Revision, Arc<Commit>>,
     bytes: usize,
+    /// The last revision of a former life whose objects were taken over, until a commit after it is dropped; or 0.
+    taken_over: Revision,
 }
 
 impl History {
+    /// That of a store that takes over what a former life left at `revision`.
+    pub(super) fn taken_over(revision: Revision) -> Self {
+        Self { taken_over: revision, ..Self::default() }
+    }
+
     /// The oldest revision that can be read and watched; 0 if there is none.
     pub(super) fn oldest(&self) -> Revision {
+        if self.taken_over > 0 {
+            return self.taken_over + 1;
+        }
         self.commits.first().map_or(0, |(&revision, _)| revision)
     }
 
@@ -50,6 +60,7 @@ impl History {
         };
         self.commits.remove_mut(&revision);
         self.bytes -= size;
+        self.taken_over = 0;
     }
 
     /// The commits at `start` and after it, oldest first.

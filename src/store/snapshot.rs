@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use rpds::RedBlackTreeMapSync;
 
-use super::{Commit, Compacted, KeyValue, Options, Revision, history::History};
+use super::{Commit, Compacted, KeyValue, Life, Options, Revision, history::History};
 use crate::apisix::Key;
 
 /// An immutable state: objects, revision, and the history that led to it.
@@ -37,6 +37,13 @@ impl Snapshot {
             objects,
             history: self.history.after(commit, options),
         }
+    }
+
+    /// The state that a former life left: its objects, with the revisions that they have.
+    pub(super) fn taken_over(life: Life) -> Self {
+        let Life { first, revision, objects } = life;
+        let history = History::taken_over(revision);
+        Self { first, revision, objects: objects.into_iter().collect(), history }
     }
 
     /// Whether there was a first commit.

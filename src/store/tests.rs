@@ -189,3 +189,32 @@ async fn readiness_comes_with_the_first_commit() {
     store.commit(&Delta::default());
     waiter.await.unwrap();
 }
+
+#[test]
+fn a_store_takes_over_what_a_former_one_held() {
+    let former = Store::new(Options::default());
+    former.commit(&put(key(Directory::Routes, 1), "a"));
+    former.commit(&put(key(Directory::Routes, 2), "b"));
+    let before = former.snapshot();
+    let objects: Vec<_> = before.objects_from("").map(|(key, kv)| (key.clone(), kv.clone())).collect();
+    let life = Life { first: before.first_revision(), revision: before.revision(), objects: objects.clone() };
+    let store = Store::taking_over(life, Options { max_commits: 2, ..Options::default() });
+
+    let snapshot = store.snapshot();
+    assert!(snapshot.is_ready());
+    assert_eq!((snapshot.revision(), *store.revisions().borrow()), (before.revision(), before.revision()));
+    assert!(snapshot.objects_from("").eq(objects.iter().map(|(key, kv)| (key, kv))));
+    // What the last revision of the former life changed is not known any more.
+    assert!(snapshot.commits_from(before.revision()).is_err());
+    assert_eq!(snapshot.commits_since(before.revision()).unwrap().count(), 0);
+
+    for (n, oldest) in [(1, before.revision() + 1), (2, before.revision() + 1)] {
+        store.commit(&put(key(Directory::Routes, 2), &n.to_string()));
+        assert_eq!(store.snapshot().oldest_revision(), oldest);
+        assert_eq!(store.snapshot().commits_since(before.revision()).unwrap().count(), n);
+    }
+    store.commit(&put(key(Directory::Routes, 2), "3"));
+    assert!(store.snapshot().oldest_revision() > before.revision() + 1);
+    assert!(store.snapshot().commits_since(before.revision()).is_err());
+    assert_eq!(store.snapshot().get("/routes/1"), before.get("/routes/1"));
+}
