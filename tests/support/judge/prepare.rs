@@ -62,6 +62,7 @@ pub struct Cluster {
     /// The health of each endpoint.
     pub endpoints: Vec<Value>,
     panic_threshold: Value,
+    circuit_breakers: Value,
 }
 
 /// Cuts the case down.
@@ -327,6 +328,7 @@ fn cluster(resource: &Value, all: &[Value]) -> Cluster {
         original_dst: resource["type"] == "ORIGINAL_DST",
         endpoints,
         panic_threshold: resource["common_lb_config"]["healthy_panic_threshold"].clone(),
+        circuit_breakers: resource["circuit_breakers"].clone(),
         name,
     }
 }
@@ -349,6 +351,9 @@ impl Cluster {
             "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}});
         if !self.panic_threshold.is_null() {
             cluster["common_lb_config"] = json!({"healthy_panic_threshold": self.panic_threshold});
+        }
+        if !self.circuit_breakers.is_null() {
+            cluster["circuit_breakers"] = self.circuit_breakers.clone();
         }
         cluster
     }
