@@ -222,6 +222,24 @@ apisix_mesh_result apisix_mesh_start(const char *config,
                                      apisix_mesh **mesh);
 
 /**
+ * Makes this process answer the calls below from what a host in another process of this machine serves, by the same
+ * settings, of which `state_dir` must be there. It starts no thread, opens no socket, and asks nobody: a call costs a
+ * load of memory where nothing has changed, and reads what was added to the host's log where something has. It goes on
+ * through the host's death and the start of another.
+ *
+ * Call it after the last fork, as the user that the host runs as. The handle is as that of apisix_mesh_start.
+ *
+ * APISIX_MESH_RESULT_CONFIG: a setting is bad, or `state_dir` is not set.
+ * APISIX_MESH_RESULT_ALREADY_RUNNING: as above.
+ * APISIX_MESH_RESULT_SYSTEM: the directory cannot be read or made.
+ *
+ * `config` points to `config_len` readable bytes, `mesh` to a writable pointer.
+ */
+apisix_mesh_result apisix_mesh_follow(const char *config,
+                                      size_t config_len,
+                                      apisix_mesh **mesh);
+
+/**
  * The instance that runs in this process, whoever started it. The handle is borrowed: do not stop it unless you mean
  * to stop it for everybody.
  *

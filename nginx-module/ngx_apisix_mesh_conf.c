@@ -203,18 +203,20 @@ ngx_apisix_mesh_json_string(u_char *p, ngx_str_t *s)
 
 
 ngx_str_t *
-ngx_apisix_mesh_etcd_listen(ngx_apisix_mesh_conf_t *mcf)
+ngx_apisix_mesh_value(ngx_apisix_mesh_conf_t *mcf, char *name)
 {
+    size_t         len;
     ngx_uint_t     i;
     ngx_keyval_t  *kv;
 
     static ngx_str_t  by_default = ngx_null_string;
 
+    len = ngx_strlen(name);
     kv = mcf->settings->elts;
 
     for (i = 0; i < mcf->settings->nelts; i++) {
-        if (kv[i].key.len == sizeof("etcd_listen") - 1
-            && ngx_strncmp(kv[i].key.data, "etcd_listen", kv[i].key.len) == 0)
+        if (kv[i].key.len == len
+            && ngx_strncmp(kv[i].key.data, name, len) == 0)
         {
             return &kv[i].value;
         }

@@ -29,8 +29,8 @@ char *ngx_apisix_mesh_block(ngx_conf_t *cf, ngx_command_t *cmd, void *data);
 ngx_int_t ngx_apisix_mesh_json(ngx_apisix_mesh_conf_t *mcf, ngx_socket_t fd,
     ngx_str_t *json);
 
-/* "etcd_listen" as it is written; empty when it is not */
-ngx_str_t *ngx_apisix_mesh_etcd_listen(ngx_apisix_mesh_conf_t *mcf);
+/* a setting as it is written; empty when it is not */
+ngx_str_t *ngx_apisix_mesh_value(ngx_apisix_mesh_conf_t *mcf, char *name);
 
 
 #endif /* _NGX_APISIX_MESH_CONF_H_INCLUDED_ */

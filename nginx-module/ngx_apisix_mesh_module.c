@@ -8,7 +8,8 @@
  * over reloads, so that clients wait in its backlog and are never refused.
  * Worker 0, or the only process, runs the library on it.  A worker that is
  * told to quit stops the library before it serves its last requests: the next
- * worker 0 is there already.
+ * worker 0 is there already.  Workers that do not run it follow the one that
+ * does, if "state_dir" says where that is to be read.
  */
 
 
@@ -28,6 +29,7 @@ static ngx_int_t ngx_apisix_mesh_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_apisix_mesh_init_process(ngx_cycle_t *cycle);
 static void ngx_apisix_mesh_exit_process(ngx_cycle_t *cycle);
 static void ngx_apisix_mesh_start(ngx_cycle_t *cycle);
+static void ngx_apisix_mesh_follow(ngx_cycle_t *cycle);
 static void ngx_apisix_mesh_stop(void);
 static void ngx_apisix_mesh_watch_shutdown(ngx_cycle_t *cycle);
 static void ngx_apisix_mesh_shutdown_handler(ngx_event_t *ev);
@@ -129,8 +131,8 @@ ngx_apisix_mesh_init_conf(ngx_cycle_t *cycle, void *data)
     if (ngx_apisix_mesh_current
         && ngx_apisix_mesh_current->fd != (ngx_socket_t) -1)
     {
-        old = ngx_apisix_mesh_etcd_listen(ngx_apisix_mesh_current);
-        new = ngx_apisix_mesh_etcd_listen(mcf);
+        old = ngx_apisix_mesh_value(ngx_apisix_mesh_current, "etcd_listen");
+        new = ngx_apisix_mesh_value(mcf, "etcd_listen");
 
         if (old->len == new->len
             && ngx_strncmp(old->data, new->data, new->len) == 0)
@@ -240,6 +242,10 @@ ngx_apisix_mesh_init_process(ngx_cycle_t *cycle)
         ngx_apisix_mesh_watch_shutdown(cycle);
 
     } else {
+        if (ngx_process == NGX_PROCESS_WORKER) {
+            ngx_apisix_mesh_follow(cycle);
+        }
+
         /* the master keeps the socket open, this process has no use for it */
         ngx_apisix_mesh_close(ngx_apisix_mesh_current);
     }
@@ -281,6 +287,37 @@ ngx_apisix_mesh_start(ngx_cycle_t *cycle)
 
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
                       "apisix_mesh does not start: %*s",
+                      error.len, error.data);
+    }
+}
+
+
+/* Other workers answer queries from what the host keeps, where it does. */
+
+static void
+ngx_apisix_mesh_follow(ngx_cycle_t *cycle)
+{
+    ngx_str_t                json;
+    apisix_mesh_buffer       error;
+    ngx_apisix_mesh_conf_t  *mcf;
+
+    mcf = ngx_apisix_mesh_current;
+
+    if (ngx_apisix_mesh_value(mcf, "state_dir")->len == 0
+        || ngx_apisix_mesh_json(mcf, (ngx_socket_t) -1, &json) != NGX_OK)
+    {
+        return;
+    }
+
+    apisix_mesh_set_log(ngx_apisix_mesh_log, cycle->log);
+
+    if (apisix_mesh_follow((char *) json.data, json.len, &ngx_apisix_mesh)
+        != APISIX_MESH_RESULT_OK)
+    {
+        error = apisix_mesh_last_error();
+
+        ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
+                      "apisix_mesh does not follow: %*s",
                       error.len, error.data);
     }
 }
@@ -356,6 +393,7 @@ ngx_apisix_mesh_shutdown_handler(ngx_event_t *ev)
     c->fd = (ngx_socket_t) -1;
 
     ngx_apisix_mesh_stop();
+    ngx_apisix_mesh_follow((ngx_cycle_t *) ngx_cycle);
 
     /* or a client could wait in the backlog of a socket without a host */
     ngx_apisix_mesh_close(ngx_apisix_mesh_current);

@@ -132,7 +132,7 @@ impl Agent {
 }
 
 /// Where the last known good configuration is kept, if anywhere. It belongs to its control plane and its policy.
-fn kept(config: &Config) -> Option<State> {
+pub fn kept(config: &Config) -> Option<State> {
     let origin = format!("{} {:?}", config.xds, config.on_unsupported);
     (!config.state_dir.is_empty()).then(|| State::new(&config.state_dir, origin))
 }

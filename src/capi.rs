@@ -142,6 +142,32 @@ pub unsafe extern "C" fn apisix_mesh_start(
     })
 }
 
+/// Makes this process answer the calls below from what a host in another process of this machine serves, by the same
+/// settings, of which `state_dir` must be there. It starts no thread, opens no socket, and asks nobody: a call costs a
+/// load of memory where nothing has changed, and reads what was added to the host's log where something has. It goes on
+/// through the host's death and the start of another.
+///
+/// Call it after the last fork, as the user that the host runs as. The handle is as that of apisix_mesh_start.
+///
+/// APISIX_MESH_RESULT_CONFIG: a setting is bad, or `state_dir` is not set.
+/// APISIX_MESH_RESULT_ALREADY_RUNNING: as above.
+/// APISIX_MESH_RESULT_SYSTEM: the directory cannot be read or made.
+///
+/// `config` points to `config_len` readable bytes, `mesh` to a writable pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_follow(
+    config: *const c_char,
+    config_len: usize,
+    mesh: *mut *mut Mesh,
+) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let (config, mesh) = unsafe { (text("config", config, config_len)?, out("mesh", mesh)?) };
+        *mesh = process::follow(Config::from_text(config)?)?;
+        Ok(())
+    })
+}
+
 /// The instance that runs in this process, whoever started it. The handle is borrowed: do not stop it unless you mean
 /// to stop it for everybody.
 ///
@@ -187,7 +213,7 @@ pub unsafe extern "C" fn apisix_mesh_get(
         // SAFETY: the caller's promise.
         let (key, value, revision) =
             unsafe { (text("key", key, key_len)?, out("value", value)?, out("mod_revision", mod_revision)?) };
-        let snapshot = process::agent(mesh)?.snapshot()?;
+        let snapshot = process::role(mesh)?.snapshot()?;
         let found = snapshot.get(key).ok_or_else(|| Error::NotFound { key: key.to_owned() })?;
         *value = Buffer::new(&found.value);
         *revision = found.mod_revision;
@@ -211,7 +237,7 @@ pub unsafe extern "C" fn apisix_mesh_list_new(
     call(|| {
         // SAFETY: the caller's promise.
         let (prefix, list) = unsafe { (text("prefix", prefix, prefix_len)?, out("list", list)?) };
-        let snapshot = process::agent(mesh)?.snapshot()?;
+        let snapshot = process::role(mesh)?.snapshot()?;
         *list = Box::into_raw(Box::new(List::new(&snapshot, prefix)));
         Ok(())
     })
@@ -274,7 +300,7 @@ pub unsafe extern "C" fn apisix_mesh_revision(mesh: *const Mesh, revision: *mut 
     call(|| {
         // SAFETY: the caller's promise.
         let revision = unsafe { out("revision", revision) }?;
-        *revision = process::agent(mesh)?.revision();
+        *revision = process::role(mesh)?.revision();
         Ok(())
     })
 }
@@ -289,7 +315,7 @@ pub unsafe extern "C" fn apisix_mesh_status(mesh: *const Mesh, json: *mut Buffer
     call(|| {
         // SAFETY: the caller's promise.
         let json = unsafe { out("json", json) }?;
-        *json = Buffer::new(process::agent(mesh)?.status().to_string().as_bytes());
+        *json = Buffer::new(process::role(mesh)?.status().to_string().as_bytes());
         Ok(())
     })
 }

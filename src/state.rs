@@ -4,9 +4,12 @@
 //! log: all objects at one revision, then the commits after it, so that a change costs what it changes; it is written
 //! anew when it has grown far above what it holds. Each record has its check sum: a process that is killed while it
 //! writes leaves a torn end, which is dropped. What is not ours, is damaged, or comes from other settings is set aside
-//! under another name and never served. Never here: a change of the store.
+//! under another name and never served. Other processes of the machine
+//! follow the log to answer queries. Never here: a change of the store.
 
+mod counter;
 mod file;
+mod follower;
 mod record;
 
 #[cfg(test)]
@@ -19,7 +22,8 @@ use tracing::{info, warn};
 
 use crate::store::{Life, Revision, Snapshot, Store};
 
-use self::{file::Log, record::Record};
+pub use self::follower::Follower;
+use self::{counter::Counter, file::Log, record::Record};
 
 const LOCK: &str = "lock";
 const LOG: &str = "objects";
@@ -89,8 +93,8 @@ impl State {
         let mut revisions = store.revisions();
         let mut log = None;
         let mut is_failing = false;
-        let _lock = match self.lock().await {
-            Ok(lock) => lock,
+        let (_lock, writes) = match self.open().await {
+            Ok(open) => open,
             Err(error) => {
                 warn!("{}: {error}; the configuration is not kept", self.directory.display());
                 return;
@@ -107,11 +111,16 @@ impl State {
                 }
                 _ => {}
             }
+            writes.add();
             is_failing = log.is_none();
             if revisions.changed().await.is_err() {
                 return;
             }
         }
+    }
+
+    async fn open(&self) -> io::Result<(File, Counter)> {
+        Ok((self.lock().await?, Counter::open(&self.directory)?))
     }
 
     /// One process writes at a time. The lock ends with the process, however that ends.

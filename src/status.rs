@@ -1,6 +1,6 @@
 //! What the library knows of itself, for people: one JSON object.
 //!
-//! In: the state of every stage. Out: `{"version", "pid", "ready", "revision", "objects", "etcd", "state", "xds",
+//! In: the state of every stage. Out: `{"version", "pid", "role", "ready", "revision", "objects", "etcd", "state", "xds",
 //! "routing", "issues"}`. Never here: a decision.
 
 use serde::Serialize;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     config::Config,
     state::Found,
-    store::Store,
+    store::{Snapshot, Store},
     translate::{Issue, Routing, Severity},
     xds::SourceStatus,
 };
@@ -34,7 +34,20 @@ pub fn shown(issues: &[Issue]) -> Value {
     json!(issues.collect::<Vec<_>>())
 }
 
-/// The whole report.
+/// The report of a process that follows a host.
+pub fn follower(config: &Config, snapshot: &Snapshot) -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "role": "follower",
+        "ready": snapshot.is_ready(),
+        "revision": snapshot.revision(),
+        "objects": snapshot.len(),
+        "state": {"directory": config.state_dir},
+    })
+}
+
+/// The whole report of a host.
 pub fn report(
     config: &Config,
     store: &Store,
@@ -47,6 +60,7 @@ pub fn report(
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
+        "role": "host",
         "ready": snapshot.is_ready(),
         "revision": snapshot.revision(),
         "objects": snapshot.len(),

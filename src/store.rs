@@ -119,9 +119,31 @@ impl Store {
     /// A store that goes on from what a former one held: revisions rise above its last, and what stays the same keeps
     /// its own.
     pub fn taking_over(life: Life, options: Options) -> Self {
-        let announced = watch::Sender::new(life.revision);
-        let state = ArcSwap::from_pointee(Snapshot::taken_over(life));
-        Self { state, announced, ..Self::new(options) }
+        let store = Self::new(options);
+        store.reset(life);
+        store
+    }
+
+    /// Takes over what another store holds, in place of what is held: for one that follows the other and has missed
+    /// commits.
+    pub fn reset(&self, life: Life) {
+        let _one_at_a_time = self.writer.lock();
+        let revision = life.revision;
+        self.state.store(Arc::new(Snapshot::taken_over(life)));
+        self.announced.send_replace(revision);
+    }
+
+    /// Repeats a commit of the store that this one follows.
+    pub fn replay(&self, revision: Revision, changes: impl IntoIterator<Item = (Key, Option<KeyValue>)>) {
+        let _one_at_a_time = self.writer.lock();
+        let before = self.state.load_full();
+        let event = |(key, current): (Key, Option<KeyValue>)| {
+            let previous = before.get(key.as_str()).cloned();
+            Event { key, current, previous }
+        };
+        let commit = Commit { revision, events: changes.into_iter().map(event).collect() };
+        self.state.store(Arc::new(before.after(Arc::new(commit), &self.options)));
+        self.announced.send_replace(revision);
     }
 
     /// An empty store on a clock that gives unix time in milliseconds.

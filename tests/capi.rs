@@ -34,7 +34,10 @@ fn a_c_program_uses_the_whole_api() {
         .arg(format!("-L{}", library.display()))
         .arg("-lapisix_mesh"));
     let socket = Path::new(env!("CARGO_TARGET_TMPDIR")).join("api.sock");
+    let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("api-state");
+    let _ = std::fs::remove_dir_all(&state);
     let config = serde_json::json!({
+        "state_dir": state,
         "xds": format!("file://{ROOT}/tests/fixtures/istiod-1.31/redirect"),
         "etcd_listen": format!("unix:{}", socket.display()),
     });

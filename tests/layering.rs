@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("interception", &["error"]),
     ("status", &["config", "state", "store", "translate", "xds"]),
     ("agent", &["config", "error", "etcd", "log", "state", "status", "store", "translate", "xds"]),
-    ("capi", &["agent", "apisix", "config", "error", "etcd", "log", "store"]),
+    ("capi", &["agent", "apisix", "config", "error", "etcd", "log", "state", "status", "store"]),
 ];
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -75,13 +75,7 @@ local function take_text(buffer)
 end
 
 
---- Starts the library in this nginx process, after the fork: in init_worker_by_lua. Not needed with
--- the nginx module.
--- @param config  table of settings, such as `{xds = "grpc://127.0.0.1:15010"}`, or the same as JSON
---                or YAML text
--- @return        true when the settings are good and the etcd endpoint listens; the first
---                configuration comes later (see `revision`)
-function _M.start(config)
+local function run(start, config)
     local text = config
     if type(config) == "table" then
         local err
@@ -94,11 +88,31 @@ function _M.start(config)
     end
 
     local mesh = ffi_new("apisix_mesh *[1]")
-    local result = lib.apisix_mesh_start(text, #text, mesh)
+    local result = start(text, #text, mesh)
     if tonumber(result) ~= OK then
         return failure(result)
     end
     return true
+end
+
+
+--- Starts the library in this nginx process, after the fork: in init_worker_by_lua. Not needed with
+-- the nginx module.
+-- @param config  table of settings, such as `{xds = "grpc://127.0.0.1:15010"}`, or the same as JSON
+--                or YAML text
+-- @return        true when the settings are good and the etcd endpoint listens; the first
+--                configuration comes later (see `revision`)
+function _M.start(config)
+    return run(lib.apisix_mesh_start, config)
+end
+
+
+--- Makes this process answer queries from what the host in another process of the machine serves, by
+-- the same settings, of which `state_dir` must be there. Not needed with the nginx module.
+-- @param config  as for `start`
+-- @return        true; the first configuration comes later (see `revision`)
+function _M.follow(config)
+    return run(lib.apisix_mesh_follow, config)
 end
 
 

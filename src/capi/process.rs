@@ -1,4 +1,4 @@
-//! The one instance of a process, and the handles on it.
+//! The one instance of a process, host or follower, and the handles on it.
 //!
 //! A handle is the address of the running instance; it is compared before it is used, so that a stale or made-up one
 //! is an error and not a fault. An instance carried over a fork is refused and left alone: its thread does not exist
@@ -11,17 +11,59 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use crate::{
     agent::{self, Agent},
     config::Config,
     error::Error,
+    log,
+    state::Follower,
+    status,
+    store::{Revision, Snapshot},
 };
 
 /// A running instance of the library.
 pub struct Mesh {
     owner: u32,
-    agent: Arc<Agent>,
+    role: Arc<Role>,
+}
+
+/// What the instance is.
+pub enum Role {
+    /// It talks to the control plane and serves the endpoint.
+    Host(Agent),
+    /// It reads what a host in another process serves.
+    Follower(Follower, Box<Config>),
+}
+
+impl Role {
+    /// The objects of the present revision.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>, Error> {
+        match self {
+            Self::Host(agent) => agent.snapshot(),
+            Self::Follower(follower, _) => {
+                let snapshot = follower.snapshot();
+                if snapshot.is_ready() { Ok(snapshot) } else { Err(Error::NotReady) }
+            }
+        }
+    }
+
+    /// The present revision, 0 before the first.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Host(agent) => agent.revision(),
+            Self::Follower(follower, _) => follower.snapshot().revision(),
+        }
+    }
+
+    /// What the library knows of itself.
+    pub fn status(&self) -> Value {
+        match self {
+            Self::Host(agent) => agent.status(),
+            Self::Follower(follower, config) => status::follower(config, &follower.snapshot()),
+        }
+    }
 }
 
 static RUNNING: Mutex<Option<Box<Mesh>>> = Mutex::new(None);
@@ -31,8 +73,25 @@ pub fn listen(config: &Config) -> Result<c_int, Error> {
     Ok(OwnedFd::from(agent::listen(config)?).into_raw_fd())
 }
 
-/// Starts the instance of this process.
+/// Starts the host in this process.
 pub fn start(config: Config) -> Result<*mut Mesh, Error> {
+    run(|| Agent::start(config).map(Role::Host))
+}
+
+/// Follows the host of another process, from this one.
+pub fn follow(config: Config) -> Result<*mut Mesh, Error> {
+    run(|| {
+        let state = agent::kept(&config).ok_or_else(|| {
+            Error::config("state_dir", "not set; give it the directory of the host to follow")
+        })?;
+        log::install(config.log_level);
+        let follower =
+            Follower::new(state).map_err(|source| Error::System { what: "directory state_dir", source })?;
+        Ok(Role::Follower(follower, Box::new(config)))
+    })
+}
+
+fn run(start: impl FnOnce() -> Result<Role, Error>) -> Result<*mut Mesh, Error> {
     let mut running = RUNNING.lock();
     match running.take() {
         Some(mesh) if mesh.owner == std::process::id() => {
@@ -43,8 +102,8 @@ pub fn start(config: Config) -> Result<*mut Mesh, Error> {
         Some(mesh) => std::mem::forget(mesh),
         None => {}
     }
-    let agent = Arc::new(Agent::start(config)?);
-    let mesh = running.insert(Box::new(Mesh { owner: std::process::id(), agent }));
+    let role = Arc::new(start()?);
+    let mesh = running.insert(Box::new(Mesh { owner: std::process::id(), role }));
     Ok(&raw mut **mesh)
 }
 
@@ -57,11 +116,11 @@ pub fn running() -> Result<*mut Mesh, Error> {
 }
 
 /// What a handle stands for.
-pub fn agent(handle: *const Mesh) -> Result<Arc<Agent>, Error> {
+pub fn role(handle: *const Mesh) -> Result<Arc<Role>, Error> {
     let running = RUNNING.lock();
     let mesh = running.as_deref().filter(|mesh| std::ptr::eq(*mesh, handle)).ok_or(Error::NotRunning)?;
     mesh.check_owner()?;
-    Ok(mesh.agent.clone())
+    Ok(mesh.role.clone())
 }
 
 /// Stops the instance this handle stands for.
@@ -71,8 +130,8 @@ pub fn stop(handle: *mut Mesh) -> Result<(), Error> {
     mesh.check_owner()?;
     let mesh = running.take();
     drop(running);
-    if let Some(mesh) = mesh {
-        mesh.agent.stop();
+    if let Some(Role::Host(agent)) = mesh.as_deref().map(|mesh| &*mesh.role) {
+        agent.stop();
     }
     Ok(())
 }

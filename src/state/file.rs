@@ -6,8 +6,8 @@
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
@@ -67,20 +67,55 @@ impl Log {
 }
 
 /// What a log holds.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Read {
     pub life: Life,
     /// Where it ends early, in a record that is not whole.
     pub torn_at: Option<usize>,
+    /// Where the next record will be.
+    pub tail: Tail,
+}
+
+/// How far a log has been read. While it is open, no other file can be taken for it.
+#[derive(Debug)]
+pub struct Tail {
+    file: File,
+    at: u64,
+}
+
+impl Tail {
+    /// The records that have come; `None` if there is another log now.
+    pub fn read_on(&mut self, path: &Path) -> io::Result<Option<Vec<Record>>> {
+        let (open, named) = (self.file.metadata()?, std::fs::metadata(path)?);
+        if (open.dev(), open.ino()) != (named.dev(), named.ino()) {
+            return Ok(None);
+        }
+        self.file.seek(SeekFrom::Start(self.at))?;
+        let mut bytes = Vec::new();
+        self.file.read_to_end(&mut bytes)?;
+        let (records, len) = whole_records(Bytes::from(bytes));
+        self.at += len as u64;
+        Ok(Some(records))
+    }
+}
+
+/// The records up to the first that is not whole, and how long they are.
+fn whole_records(bytes: Bytes) -> (Vec<Record>, usize) {
+    let mut rest = bytes.clone();
+    let records = std::iter::from_fn(|| Record::decode(&mut rest)).collect();
+    (records, bytes.len() - rest.len())
 }
 
 /// Reads a log; `None` if there is none. An error says why it cannot be served.
 pub fn read(path: &Path, origin: &str) -> Result<Option<Read>, String> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => Bytes::from(bytes),
+    let mut file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    let bytes = Bytes::from(bytes);
     let len = bytes.len();
     if !bytes.starts_with(NAME) || len < HEAD {
         return Err("not a file of this library".to_owned());
@@ -93,12 +128,11 @@ pub fn read(path: &Path, origin: &str) -> Result<Option<Read>, String> {
     if first.origin != origin {
         return Err(format!("made from {:?}, these settings say {origin:?}", first.origin));
     }
-    let mut records = Vec::new();
-    while let Some(record) = Record::decode(&mut rest) {
-        records.push(record);
-    }
-    let torn_at = (!rest.is_empty()).then_some(len - rest.len());
-    Ok(Some(Read { life: record::life(first, records), torn_at }))
+    let start = len - rest.len();
+    let (records, read) = whole_records(rest);
+    let end = start + read;
+    let torn_at = (end < len).then_some(end);
+    Ok(Some(Read { life: record::life(first, records), torn_at, tail: Tail { file, at: end as u64 } }))
 }
 
 /// Makes the directory, for its owner alone.

@@ -3,6 +3,8 @@
 //! In: a snapshot or a commit. Out: bytes, and back. A record is its length, its check sum, and a protobuf message, whose
 //! field numbers are the format: they are never given another meaning. Never here: a file.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
@@ -100,16 +102,14 @@ impl Record {
         keys.clone().all(|key| Key::parse(key).is_some()).then_some(record)
     }
 
-    /// Does to `life` what the record says happened.
-    pub fn apply(self, life: &mut std::collections::BTreeMap<Key, KeyValue>) {
-        for put in self.puts {
-            let Some(key) = Key::parse(&put.key) else { continue };
-            let Put { value, create_revision, mod_revision, version, .. } = put;
-            life.insert(key, KeyValue { value, create_revision, mod_revision, version });
-        }
-        for key in &self.deletes {
-            life.remove(key.as_str());
-        }
+    /// What the record says became of each object.
+    pub fn changes(self) -> impl Iterator<Item = (Key, Option<KeyValue>)> {
+        let put = |put: Put| {
+            let Put { key, value, create_revision, mod_revision, version } = put;
+            Some((Key::parse(&key)?, Some(KeyValue { value, create_revision, mod_revision, version })))
+        };
+        let delete = |key: String| Some((Key::parse(&key)?, None));
+        self.puts.into_iter().filter_map(put).chain(self.deletes.into_iter().filter_map(delete))
     }
 }
 
@@ -128,11 +128,15 @@ impl Put {
 /// What all records of a file come to.
 pub fn life(first: Record, rest: impl IntoIterator<Item = Record>) -> Life {
     let mut life = Life { first: first.first, revision: first.revision, objects: Vec::new() };
-    let mut objects = std::collections::BTreeMap::new();
-    first.apply(&mut objects);
-    for record in rest {
+    let mut objects = BTreeMap::new();
+    for record in std::iter::once(first).chain(rest) {
         life.revision = record.revision;
-        record.apply(&mut objects);
+        for (key, current) in record.changes() {
+            match current {
+                Some(kv) => drop(objects.insert(key, kv)),
+                None => drop(objects.remove(&key)),
+            }
+        }
     }
     life.objects = objects.into_iter().collect();
     life

@@ -203,3 +203,39 @@ fn one_process_writes_at_a_time() {
         until_saved(&state, &store).await;
     });
 }
+
+#[test]
+fn a_follower_sees_each_write_and_each_new_log_and_each_new_host() {
+    let scratch = Scratch::new("follow");
+    let state = scratch.state();
+    let follower = Follower::new(state.clone()).unwrap();
+    assert!(!follower.snapshot().is_ready());
+    let value = |n: usize| Bytes::from(format!("\"{n}{}\"", "x".repeat(300_000)));
+    let put = |n| Delta { puts: vec![(Key::new(Directory::Routes, "1"), value(n))], deletes: Vec::new() };
+    let mut seen = 0;
+    for host in 0..3 {
+        let (restored, _) = state.restore();
+        let store = Arc::new(match restored {
+            Some(life) => Store::taking_over(life, Options::default()),
+            None => Store::new(Options::default()),
+        });
+        while_saving(&state, &store, async || {
+            for n in 0..20 {
+                store.commit(&put(100 * host + n));
+                while life(&follower.snapshot()) != life(&store.snapshot()) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                assert!(follower.snapshot().revision() > seen);
+                seen = follower.snapshot().revision();
+            }
+            store.commit(&delta(&[(2, 1)], &[1]));
+            while follower.snapshot().get("/routes/1").is_some() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let kinds =
+                |s: &Snapshot| s.commits_since(seen).unwrap().map(|c| c.events.clone()).collect::<Vec<_>>();
+            assert_eq!(kinds(&follower.snapshot()), kinds(&store.snapshot()));
+            store.commit(&delta(&[], &[2]));
+        });
+    }
+}

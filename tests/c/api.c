@@ -151,10 +151,39 @@ check_fork(apisix_mesh *mesh)
 }
 
 
+/*
+ * Another process that follows the host, from before it is there.  It is forked before there are threads, as workers of
+ * nginx are.
+ */
+static pid_t
+start_follower(const char *config)
+{
+    pid_t         pid;
+    apisix_mesh  *mesh;
+
+    pid = fork();
+
+    if (pid == 0) {
+        alarm(60);
+        CHECK(apisix_mesh_follow("{\"xds\": \"grpc://a:1\"}", 21, &mesh) == APISIX_MESH_RESULT_CONFIG);
+        CHECK(last_error_names("setting state_dir: not set"));
+        CHECK(apisix_mesh_follow(config, strlen(config), &mesh) == APISIX_MESH_RESULT_OK);
+        check_objects(mesh);
+        CHECK(apisix_mesh_stop(mesh) == APISIX_MESH_RESULT_OK);
+        CHECK(apisix_mesh_stop(mesh) == APISIX_MESH_RESULT_NOT_RUNNING);
+        fflush(stdout);
+        _exit(0);
+    }
+
+    return pid;
+}
+
+
 int
 main(int argc, char **argv)
 {
-    int           fd;
+    int           fd, status;
+    pid_t         follower;
     sigset_t      before, after;
     const char   *config;
     apisix_mesh  *mesh, *same;
@@ -171,6 +200,8 @@ main(int argc, char **argv)
     CHECK(apisix_mesh_listen(config, strlen(config), &fd) == APISIX_MESH_RESULT_OK);
     CHECK(close(fd) == 0);
 
+    CHECK((follower = start_follower(config)) > 0);
+
     /* The kernel fills a part of a set; the rest is compared too. */
     memset(&before, 0, sizeof(before));
     memset(&after, 0, sizeof(after));
@@ -184,6 +215,8 @@ main(int argc, char **argv)
 
     check_objects(mesh);
     check_fork(mesh);
+    CHECK(waitpid(follower, &status, 0) == follower);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 
     CHECK(apisix_mesh_stop(mesh) == APISIX_MESH_RESULT_OK);
     CHECK(apisix_mesh_stop(mesh) == APISIX_MESH_RESULT_NOT_RUNNING);

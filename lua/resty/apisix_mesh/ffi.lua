@@ -65,6 +65,7 @@ apisix_mesh_result apisix_mesh_config_check(const char *config, size_t config_le
 apisix_mesh_result apisix_mesh_listen(const char *config, size_t config_len, int *fd);
 void apisix_mesh_set_log(apisix_mesh_log_fn log, void *data);
 apisix_mesh_result apisix_mesh_start(const char *config, size_t config_len, apisix_mesh **mesh);
+apisix_mesh_result apisix_mesh_follow(const char *config, size_t config_len, apisix_mesh **mesh);
 apisix_mesh_result apisix_mesh_running(apisix_mesh **mesh);
 apisix_mesh_result apisix_mesh_stop(apisix_mesh *mesh);
 apisix_mesh_result apisix_mesh_get(const apisix_mesh *mesh, const char *key, size_t key_len,

@@ -1,0 +1,119 @@
+"""Every worker answers queries, also those that do not host the library."""
+
+import json
+import os
+import shutil
+import signal
+
+from harness import LIFE_CYCLE, Nginx, block, contains, equal, get, main, test, wait_for
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+WORKERS = 4
+LUA = "load_module modules/ndk_http_module.so; load_module modules/ngx_http_lua_module.so;"
+
+# Each worker writes down what it sees, many times a second, whoever gets the requests.
+HTTP = """
+http {
+    lua_package_path "%s/lua/?.lua;;";
+    lua_package_cpath "%s/?.so;;";
+    lua_shared_dict seen 1m;
+    init_worker_by_lua_block {
+        local mesh, cjson = require("resty.apisix_mesh"), require("cjson")
+        ngx.timer.every(0.01, function()
+            local status = mesh.status()
+            if not status then
+                return
+            end
+            status = cjson.decode(status)
+            local items, revision = mesh.list()
+            local seen = {pid = ngx.worker.pid(), role = status.role, revision = revision or 0, objects = #(items or {})}
+            ngx.shared.seen:set(ngx.worker.id(), cjson.encode(seen))
+        end)
+    }
+    server {
+        listen 127.0.0.1:8080;
+        location / {
+            content_by_lua_block {
+                for id = 0, ngx.worker.count() - 1 do
+                    ngx.say(ngx.shared.seen:get(id) or "{}")
+                end
+            }
+        }
+    }
+}
+""" % (TOP, os.path.abspath(os.environ["APISIX_MESH_LIB"]))
+
+
+class Mesh:
+    """An nginx of several workers whose configuration is in a file."""
+
+    def __enter__(self):
+        text = LIFE_CYCLE + LUA + "worker_processes %d;" % WORKERS + HTTP
+        self.nginx = Nginx(text + block("FOLDER/xds", extra="state_dir FOLDER/state;"))
+        os.mkdir(self.nginx.folder + "/xds")
+        os.chmod(self.nginx.folder, 0o777)
+        shutil.copy(TOP + "/tests/lua/xds/mesh.yaml", self.nginx.folder + "/xds/mesh.yaml")
+        self.nginx.__enter__()
+        return self
+
+    def __exit__(self, *details):
+        self.nginx.__exit__(*details)
+
+    def seen(self):
+        """What each worker sees, in the order of their numbers."""
+        try:
+            return [json.loads(line) for line in get(8080).splitlines()]
+        except OSError:
+            return []
+
+    def agree(self):
+        """What all workers see, once they see the same and something."""
+        seen = self.seen()
+        states = {(one.get("revision", 0), one.get("objects", 0)) for one in seen}
+        if len(seen) == WORKERS and len(states) == 1 and min(states)[1] > 0:
+            return states.pop()
+
+    def write(self, name):
+        """One more cluster."""
+        path = self.nginx.folder + "/xds/" + name
+        with open(path + ".new", "w") as file:
+            json.dump({"resources": [{"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": name,
+                                      "type": "STATIC", "load_assignment": {"cluster_name": name}}]}, file)
+        os.rename(path + ".new", path)
+
+
+@test("one worker hosts, the others follow, and all see the same")
+def all_see():
+    with Mesh() as mesh:
+        wait_for("all workers to agree", mesh.agree)
+        equal(sorted(one["role"] for one in mesh.seen()), ["follower"] * (WORKERS - 1) + ["host"])
+        contains(os.listdir(mesh.nginx.folder + "/state"), "objects")
+
+
+@test("a change is seen by all")
+def change():
+    with Mesh() as mesh:
+        revision, objects = wait_for("all workers to agree", mesh.agree)
+        for number in range(5):
+            mesh.write("more-%d.json" % number)
+            wait_for("the change", lambda: (mesh.agree() or (0, 0))[1] == objects + number + 1)
+        assert mesh.agree()[0] > revision
+
+
+@test("while the host is killed again and again, the others answer, and nothing goes back")
+def killed():
+    with Mesh() as mesh:
+        revision, objects = wait_for("all workers to agree", mesh.agree)
+        for number in range(5):
+            host = mesh.nginx.host()
+            os.kill(host, signal.SIGKILL)
+            wait_for("another host", lambda: mesh.nginx.hosts() and mesh.nginx.hosts() != [host])
+            for one in mesh.seen():
+                assert one.get("revision", revision) >= revision and one.get("objects", objects) == objects, one
+            equal(wait_for("all workers to agree", mesh.agree), (revision, objects))
+        mesh.write("more.json")
+        wait_for("the change", lambda: (mesh.agree() or (0, 0))[1] == objects + 1)
+
+
+main()
