@@ -66,6 +66,10 @@ typedef enum {
    * A fault of the library; the process goes on.
    */
   APISIX_MESH_RESULT_PANIC = 10,
+  /**
+   * What happened after this revision is not known any more.
+   */
+  APISIX_MESH_RESULT_COMPACTED = 11,
 } apisix_mesh_result;
 
 /**
@@ -134,7 +138,7 @@ typedef struct {
    */
   size_t key_len;
   /**
-   * Canonical JSON.
+   * Canonical JSON; NULL where the object is gone, in a list of changes.
    */
   const char *value;
   /**
@@ -142,11 +146,11 @@ typedef struct {
    */
   size_t value_len;
   /**
-   * The revision at which the object came.
+   * The revision at which the object came; 0 where it is gone.
    */
   int64_t create_revision;
   /**
-   * The revision at which it last changed.
+   * The revision at which it last changed, or went.
    */
   int64_t mod_revision;
 } apisix_mesh_item;
@@ -285,6 +289,20 @@ apisix_mesh_result apisix_mesh_list_new(const apisix_mesh *mesh,
                                         const char *prefix,
                                         size_t prefix_len,
                                         apisix_mesh_list **list);
+
+/**
+ * What has become of each object that changed after revision `after`, sorted by key: those that are gone have the value
+ * NULL. The list's own revision is what to ask with next. Where nothing changed, it is empty; comparing
+ * apisix_mesh_revision with the last one is cheaper still. The list is as that of apisix_mesh_list_new.
+ *
+ * APISIX_MESH_RESULT_NOT_READY: the first configuration has not come yet.
+ * APISIX_MESH_RESULT_COMPACTED: too much has happened since, or another life of the host was then; list everything.
+ *
+ * `mesh` is a valid handle, `list` points to a writable pointer.
+ */
+apisix_mesh_result apisix_mesh_changes_new(const apisix_mesh *mesh,
+                                           int64_t after,
+                                           apisix_mesh_list **list);
 
 /**
  * How many objects a list holds; 0 for NULL.

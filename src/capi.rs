@@ -243,6 +243,29 @@ pub unsafe extern "C" fn apisix_mesh_list_new(
     })
 }
 
+/// What has become of each object that changed after revision `after`, sorted by key: those that are gone have the value
+/// NULL. The list's own revision is what to ask with next. Where nothing changed, it is empty; comparing
+/// apisix_mesh_revision with the last one is cheaper still. The list is as that of apisix_mesh_list_new.
+///
+/// APISIX_MESH_RESULT_NOT_READY: the first configuration has not come yet.
+/// APISIX_MESH_RESULT_COMPACTED: too much has happened since, or another life of the host was then; list everything.
+///
+/// `mesh` is a valid handle, `list` points to a writable pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_changes_new(
+    mesh: *const Mesh,
+    after: i64,
+    list: *mut *mut List,
+) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let list = unsafe { out("list", list) }?;
+        let snapshot = process::role(mesh)?.snapshot()?;
+        *list = Box::into_raw(Box::new(List::changes(&snapshot, after)?));
+        Ok(())
+    })
+}
+
 /// How many objects a list holds; 0 for NULL.
 ///
 /// `list` is NULL or a list that has not been freed.

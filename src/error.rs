@@ -55,6 +55,16 @@ pub enum Error {
     /// The first configuration is not complete yet.
     #[error("the first configuration has not come yet; see status")]
     NotReady,
+    /// What happened after this revision is not known any more.
+    #[error(
+        "changes after revision {asked} are not known any more, the oldest is {oldest}; list everything anew"
+    )]
+    Compacted {
+        /// As asked for.
+        asked: i64,
+        /// The oldest that is.
+        oldest: i64,
+    },
     /// No object has this key.
     #[error("no object {key:?}")]
     NotFound {

@@ -33,6 +33,7 @@ local _M = {
         NOT_READY = tonumber(lib.APISIX_MESH_RESULT_NOT_READY),
         NOT_FOUND = tonumber(lib.APISIX_MESH_RESULT_NOT_FOUND),
         PANIC = tonumber(lib.APISIX_MESH_RESULT_PANIC),
+        COMPACTED = tonumber(lib.APISIX_MESH_RESULT_COMPACTED),
     },
 }
 
@@ -164,12 +165,25 @@ local function items(list)
         end
         array[index + 1] = {
             key = ffi_string(item.key, item.key_len),
-            value = ffi_string(item.value, item.value_len),
+            value = item.value ~= nil and ffi_string(item.value, item.value_len) or nil,
             create_revision = tonumber(item.create_revision),
             mod_revision = tonumber(item.mod_revision),
         }
     end
     return array
+end
+
+
+-- The items of a list, and its revision; the list is given back.
+local function take_list(list)
+    list = ffi_gc(list, lib.apisix_mesh_list_free)
+    local revision = tonumber(lib.apisix_mesh_list_revision(list))
+    local array, err, code = items(list)
+    lib.apisix_mesh_list_free(ffi_gc(list, nil))
+    if not array then
+        return nil, err, code
+    end
+    return array, revision
 end
 
 
@@ -193,16 +207,30 @@ function _M.list(prefix)
     if tonumber(result) ~= OK then
         return failure(result)
     end
+    return take_list(out[0])
+end
 
-    local list = ffi_gc(out[0], lib.apisix_mesh_list_free)
-    local revision = tonumber(lib.apisix_mesh_list_revision(list))
-    local array
-    array, err, code = items(list)
-    lib.apisix_mesh_list_free(ffi_gc(list, nil))
-    if not array then
+
+--- What has become of each object that changed after a revision.
+-- @param after  a revision, as `list` and this function give it
+-- @return       array as that of `list`; those that are gone have no `value`, and 0 as
+--               `create_revision`
+-- @return       the revision to ask with next
+function _M.changes(after)
+    if type(after) ~= "number" then
+        return wrong_argument("after: a number is needed, not " .. type(after))
+    end
+    local mesh, err, code = running()
+    if not mesh then
         return nil, err, code
     end
-    return array, revision
+
+    local out = ffi_new("apisix_mesh_list *[1]")
+    local result = lib.apisix_mesh_changes_new(mesh, after, out)
+    if tonumber(result) ~= OK then
+        return failure(result)
+    end
+    return take_list(out[0])
 end
 
 

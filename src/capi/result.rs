@@ -29,6 +29,8 @@ pub enum MeshResult {
     NotFound = 9,
     /// A fault of the library; the process goes on.
     Panic = 10,
+    /// What happened after this revision is not known any more.
+    Compacted = 11,
 }
 
 impl From<&Error> for MeshResult {
@@ -43,6 +45,7 @@ impl From<&Error> for MeshResult {
             Error::Forked { .. } => Self::Forked,
             Error::NotReady => Self::NotReady,
             Error::NotFound { .. } => Self::NotFound,
+            Error::Compacted { .. } => Self::Compacted,
         }
     }
 }

@@ -124,6 +124,14 @@ check_objects(apisix_mesh *mesh)
     apisix_mesh_buffer_free(&value);
     apisix_mesh_list_free(list);
 
+    CHECK(apisix_mesh_changes_new(mesh, 1, &list) == APISIX_MESH_RESULT_COMPACTED);
+    CHECK(last_error_names("list everything anew"));
+    CHECK(apisix_mesh_revision(mesh, &revision) == APISIX_MESH_RESULT_OK);
+    CHECK(apisix_mesh_changes_new(mesh, revision, &list) == APISIX_MESH_RESULT_OK);
+    CHECK(apisix_mesh_list_len(list) == 0);
+    CHECK(apisix_mesh_list_revision(list) >= revision);
+    apisix_mesh_list_free(list);
+
     CHECK(apisix_mesh_status(mesh, &value) == APISIX_MESH_RESULT_OK);
     CHECK(value.len > 0 && memmem(value.data, value.len, "\"ready\":true", 12) != NULL);
     apisix_mesh_buffer_free(&value);

@@ -89,6 +89,14 @@ local function cases(mesh, xds)
             same(value, item.value)
             same(revision, item.mod_revision)
         end},
+        {"nothing has changed since the list, and too long ago is not known", function()
+            local _, revision = mesh.list()
+            local changes, next_revision = mesh.changes(revision)
+            same(#changes, 0)
+            same(next_revision, revision)
+            is_error(mesh.codes.COMPACTED, mesh.changes(1))
+            is_error(mesh.codes.ARGUMENT, mesh.changes("1"))
+        end},
         {"a missing object is not found", function()
             is_error(mesh.codes.NOT_FOUND, mesh.get("/routes/no-such-route"))
         end},

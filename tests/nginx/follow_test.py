@@ -1,4 +1,4 @@
-"""Every worker answers queries, also those that do not host the library."""
+"""Every worker answers queries, also those that do not host the library, and can follow changes one by one."""
 
 import json
 import os
@@ -20,6 +20,22 @@ http {
     lua_shared_dict seen 1m;
     init_worker_by_lua_block {
         local mesh, cjson = require("resty.apisix_mesh"), require("cjson")
+        local held, last = {}, nil
+        local function fold()
+            local items, revision = mesh.changes(last or 0)
+            if not items then
+                held, items, revision = {}, mesh.list()
+            end
+            for _, item in ipairs(items or {}) do
+                held[item.key] = item.value
+            end
+            last = revision
+            local count = 0
+            for _ in pairs(held) do
+                count = count + 1
+            end
+            return count
+        end
         ngx.timer.every(0.01, function()
             local status = mesh.status()
             if not status then
@@ -27,7 +43,7 @@ http {
             end
             status = cjson.decode(status)
             local items, revision = mesh.list()
-            local seen = {pid = ngx.worker.pid(), role = status.role, revision = revision or 0, objects = #(items or {})}
+            local seen = {folded = fold(), role = status.role, revision = revision or 0, objects = #(items or {})}
             ngx.shared.seen:set(ngx.worker.id(), cjson.encode(seen))
         end)
     }
@@ -71,8 +87,12 @@ class Mesh:
         """What all workers see, once they see the same and something."""
         seen = self.seen()
         states = {(one.get("revision", 0), one.get("objects", 0)) for one in seen}
-        if len(seen) == WORKERS and len(states) == 1 and min(states)[1] > 0:
+        folded = {one.get("folded") for one in seen}
+        if len(seen) == WORKERS and len(states) == 1 and min(states)[1] > 0 and folded == {min(states)[1]}:
             return states.pop()
+
+    def remove(self, name):
+        os.remove(self.nginx.folder + "/xds/" + name)
 
     def write(self, name):
         """One more cluster."""
@@ -98,6 +118,8 @@ def change():
         for number in range(5):
             mesh.write("more-%d.json" % number)
             wait_for("the change", lambda: (mesh.agree() or (0, 0))[1] == objects + number + 1)
+        mesh.remove("more-0.json")
+        wait_for("the removal", lambda: (mesh.agree() or (0, 0))[1] == objects + 4)
         assert mesh.agree()[0] > revision
 
 

@@ -36,6 +36,7 @@ typedef enum {
   APISIX_MESH_RESULT_NOT_READY = 8,
   APISIX_MESH_RESULT_NOT_FOUND = 9,
   APISIX_MESH_RESULT_PANIC = 10,
+  APISIX_MESH_RESULT_COMPACTED = 11,
 } apisix_mesh_result;
 typedef enum {
   APISIX_MESH_LOG_LEVEL_ERROR = 0,
@@ -72,6 +73,8 @@ apisix_mesh_result apisix_mesh_get(const apisix_mesh *mesh, const char *key, siz
     apisix_mesh_buffer *value, int64_t *mod_revision);
 apisix_mesh_result apisix_mesh_list_new(const apisix_mesh *mesh, const char *prefix,
     size_t prefix_len, apisix_mesh_list **list);
+apisix_mesh_result apisix_mesh_changes_new(const apisix_mesh *mesh, int64_t after,
+    apisix_mesh_list **list);
 size_t apisix_mesh_list_len(const apisix_mesh_list *list);
 int64_t apisix_mesh_list_revision(const apisix_mesh_list *list);
 apisix_mesh_result apisix_mesh_list_get(const apisix_mesh_list *list, size_t index,
