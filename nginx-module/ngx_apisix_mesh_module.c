@@ -21,6 +21,11 @@
 #include <apisix_mesh.h>
 
 
+/* apisix_mesh_start and apisix_mesh_follow */
+typedef apisix_mesh_result (*ngx_apisix_mesh_begin_pt)(const char *config,
+    size_t len, apisix_mesh **mesh);
+
+
 static void *ngx_apisix_mesh_create_conf(ngx_cycle_t *cycle);
 static char *ngx_apisix_mesh_init_conf(ngx_cycle_t *cycle, void *data);
 static void ngx_apisix_mesh_close(void *data);
@@ -30,6 +35,8 @@ static ngx_int_t ngx_apisix_mesh_init_process(ngx_cycle_t *cycle);
 static void ngx_apisix_mesh_exit_process(ngx_cycle_t *cycle);
 static void ngx_apisix_mesh_start(ngx_cycle_t *cycle);
 static void ngx_apisix_mesh_follow(ngx_cycle_t *cycle);
+static void ngx_apisix_mesh_begin(ngx_cycle_t *cycle, ngx_socket_t fd,
+    ngx_apisix_mesh_begin_pt begin, char *verb);
 static void ngx_apisix_mesh_stop(void);
 static void ngx_apisix_mesh_watch_shutdown(ngx_cycle_t *cycle);
 static void ngx_apisix_mesh_shutdown_handler(ngx_event_t *ev);
@@ -263,31 +270,12 @@ ngx_apisix_mesh_exit_process(ngx_cycle_t *cycle)
 }
 
 
-/* A failure is reported and no more: the process serves what it knows. */
-
 static void
 ngx_apisix_mesh_start(ngx_cycle_t *cycle)
 {
-    ngx_str_t                json;
-    apisix_mesh_buffer       error;
-    ngx_apisix_mesh_conf_t  *mcf;
-
-    mcf = ngx_apisix_mesh_current;
-
-    if (mcf == NULL || ngx_apisix_mesh_json(mcf, mcf->fd, &json) != NGX_OK) {
-        return;
-    }
-
-    apisix_mesh_set_log(ngx_apisix_mesh_log, cycle->log);
-
-    if (apisix_mesh_start((char *) json.data, json.len, &ngx_apisix_mesh)
-        != APISIX_MESH_RESULT_OK)
-    {
-        error = apisix_mesh_last_error();
-
-        ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
-                      "apisix_mesh does not start: %*s",
-                      error.len, error.data);
+    if (ngx_apisix_mesh_current) {
+        ngx_apisix_mesh_begin(cycle, ngx_apisix_mesh_current->fd,
+                              apisix_mesh_start, "start");
     }
 }
 
@@ -297,28 +285,36 @@ ngx_apisix_mesh_start(ngx_cycle_t *cycle)
 static void
 ngx_apisix_mesh_follow(ngx_cycle_t *cycle)
 {
-    ngx_str_t                json;
-    apisix_mesh_buffer       error;
-    ngx_apisix_mesh_conf_t  *mcf;
+    if (ngx_apisix_mesh_value(ngx_apisix_mesh_current, "state_dir")->len) {
+        ngx_apisix_mesh_begin(cycle, (ngx_socket_t) -1,
+                              apisix_mesh_follow, "follow");
+    }
+}
 
-    mcf = ngx_apisix_mesh_current;
 
-    if (ngx_apisix_mesh_value(mcf, "state_dir")->len == 0
-        || ngx_apisix_mesh_json(mcf, (ngx_socket_t) -1, &json) != NGX_OK)
-    {
+/* A failure is reported and no more: the process serves what it knows. */
+
+static void
+ngx_apisix_mesh_begin(ngx_cycle_t *cycle, ngx_socket_t fd,
+    ngx_apisix_mesh_begin_pt begin, char *verb)
+{
+    ngx_str_t           json;
+    apisix_mesh_buffer  error;
+
+    if (ngx_apisix_mesh_json(ngx_apisix_mesh_current, fd, &json) != NGX_OK) {
         return;
     }
 
     apisix_mesh_set_log(ngx_apisix_mesh_log, cycle->log);
 
-    if (apisix_mesh_follow((char *) json.data, json.len, &ngx_apisix_mesh)
+    if (begin((char *) json.data, json.len, &ngx_apisix_mesh)
         != APISIX_MESH_RESULT_OK)
     {
         error = apisix_mesh_last_error();
 
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
-                      "apisix_mesh does not follow: %*s",
-                      error.len, error.data);
+                      "apisix_mesh does not %s: %*s",
+                      verb, error.len, error.data);
     }
 }
 

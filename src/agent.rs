@@ -109,15 +109,14 @@ impl Agent {
         }
     }
 
-    /// The objects of the present revision.
-    pub fn snapshot(&self) -> Result<Arc<Snapshot>, Error> {
-        let snapshot = self.shared.store.snapshot();
-        if snapshot.is_ready() { Ok(snapshot) } else { Err(Error::NotReady) }
+    /// The present state; not ready before the first revision.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.store.snapshot()
     }
 
     /// The present revision, 0 before the first.
     pub fn revision(&self) -> Revision {
-        self.shared.store.snapshot().revision()
+        self.snapshot().revision()
     }
 
     /// What the library knows of itself.

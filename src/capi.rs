@@ -134,12 +134,8 @@ pub unsafe extern "C" fn apisix_mesh_start(
     config_len: usize,
     mesh: *mut *mut Mesh,
 ) -> MeshResult {
-    call(|| {
-        // SAFETY: the caller's promise.
-        let (config, mesh) = unsafe { (text("config", config, config_len)?, out("mesh", mesh)?) };
-        *mesh = process::start(Config::from_text(config)?)?;
-        Ok(())
-    })
+    // SAFETY: the caller's promise.
+    unsafe { begin(config, config_len, mesh, process::start) }
 }
 
 /// Makes this process answer the calls below from what a host in another process of this machine serves, by the same
@@ -160,10 +156,24 @@ pub unsafe extern "C" fn apisix_mesh_follow(
     config_len: usize,
     mesh: *mut *mut Mesh,
 ) -> MeshResult {
+    // SAFETY: the caller's promise.
+    unsafe { begin(config, config_len, mesh, process::follow) }
+}
+
+/// Gives the caller the handle of an instance that `begin` makes.
+///
+/// # Safety
+/// `config` points to `config_len` readable bytes, `mesh` to a writable pointer.
+unsafe fn begin(
+    config: *const c_char,
+    config_len: usize,
+    mesh: *mut *mut Mesh,
+    begin: fn(Config) -> Result<*mut Mesh, Error>,
+) -> MeshResult {
     call(|| {
         // SAFETY: the caller's promise.
         let (config, mesh) = unsafe { (text("config", config, config_len)?, out("mesh", mesh)?) };
-        *mesh = process::follow(Config::from_text(config)?)?;
+        *mesh = begin(Config::from_text(config)?)?;
         Ok(())
     })
 }

@@ -14,7 +14,6 @@ mod history;
 mod snapshot;
 
 use std::{
-    collections::HashSet,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -177,10 +176,7 @@ impl Store {
 
     /// Publishes, at one new revision, that there is what a delta puts and nothing else.
     pub fn commit_all(&self, mut delta: Delta) -> Option<Arc<Commit>> {
-        let put: HashSet<Key> = delta.puts.iter().map(|(key, _)| key.clone()).collect();
-        let held = self.snapshot();
-        delta.deletes =
-            held.objects_from("").map(|(key, _)| key.clone()).filter(|key| !put.contains(key)).collect();
+        delta.deletes = self.snapshot().keys_besides(delta.puts.iter().map(|(key, _)| key));
         self.commit(&delta)
     }
 

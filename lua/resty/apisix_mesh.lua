@@ -174,11 +174,23 @@ local function items(list)
 end
 
 
--- The items of a list, and its revision; the list is given back.
-local function take_list(list)
-    list = ffi_gc(list, lib.apisix_mesh_list_free)
+-- The items and the revision of the list that `new(mesh, out)` makes; it is given back.
+local function list_of(new)
+    local mesh, err, code = running()
+    if not mesh then
+        return nil, err, code
+    end
+
+    local out = ffi_new("apisix_mesh_list *[1]")
+    local result = new(mesh, out)
+    if tonumber(result) ~= OK then
+        return failure(result)
+    end
+
+    local list = ffi_gc(out[0], lib.apisix_mesh_list_free)
     local revision = tonumber(lib.apisix_mesh_list_revision(list))
-    local array, err, code = items(list)
+    local array
+    array, err, code = items(list)
     lib.apisix_mesh_list_free(ffi_gc(list, nil))
     if not array then
         return nil, err, code
@@ -197,17 +209,9 @@ function _M.list(prefix)
     if type(prefix) ~= "string" then
         return wrong_argument("prefix: text is needed, not " .. type(prefix))
     end
-    local mesh, err, code = running()
-    if not mesh then
-        return nil, err, code
-    end
-
-    local out = ffi_new("apisix_mesh_list *[1]")
-    local result = lib.apisix_mesh_list_new(mesh, prefix, #prefix, out)
-    if tonumber(result) ~= OK then
-        return failure(result)
-    end
-    return take_list(out[0])
+    return list_of(function(mesh, out)
+        return lib.apisix_mesh_list_new(mesh, prefix, #prefix, out)
+    end)
 end
 
 
@@ -220,17 +224,9 @@ function _M.changes(after)
     if type(after) ~= "number" then
         return wrong_argument("after: a number is needed, not " .. type(after))
     end
-    local mesh, err, code = running()
-    if not mesh then
-        return nil, err, code
-    end
-
-    local out = ffi_new("apisix_mesh_list *[1]")
-    local result = lib.apisix_mesh_changes_new(mesh, after, out)
-    if tonumber(result) ~= OK then
-        return failure(result)
-    end
-    return take_list(out[0])
+    return list_of(function(mesh, out)
+        return lib.apisix_mesh_changes_new(mesh, after, out)
+    end)
 end
 
 

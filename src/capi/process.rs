@@ -40,20 +40,19 @@ pub enum Role {
 impl Role {
     /// The objects of the present revision.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, Error> {
-        match self {
-            Self::Host(agent) => agent.snapshot(),
-            Self::Follower(follower, _) => {
-                let snapshot = follower.snapshot();
-                if snapshot.is_ready() { Ok(snapshot) } else { Err(Error::NotReady) }
-            }
-        }
+        let present = self.present();
+        if present.is_ready() { Ok(present) } else { Err(Error::NotReady) }
     }
 
     /// The present revision, 0 before the first.
     pub fn revision(&self) -> Revision {
+        self.present().revision()
+    }
+
+    fn present(&self) -> Arc<Snapshot> {
         match self {
-            Self::Host(agent) => agent.revision(),
-            Self::Follower(follower, _) => follower.snapshot().revision(),
+            Self::Host(agent) => agent.snapshot(),
+            Self::Follower(follower, _) => follower.snapshot(),
         }
     }
 

@@ -4,7 +4,6 @@
 //! nobody and starts no thread: a query that finds a new number of writes reads on in the log. Never here: a write.
 
 use std::{
-    collections::HashSet,
     io,
     sync::{
         Arc,
@@ -86,13 +85,13 @@ impl Follower {
         if !held.is_ready() || life.revision < held.revision() {
             return self.store.reset(life);
         }
-        let present: HashSet<Key> = life.objects.iter().map(|(key, _)| key.clone()).collect();
-        let is_gone = |key: &&Key| !present.contains(*key);
-        let gone = held.objects_from("").map(|(key, _)| key).filter(is_gone).map(|key| (key.clone(), None));
+        if life.revision == held.revision() {
+            return;
+        }
+        let gone =
+            held.keys_besides(life.objects.iter().map(|(key, _)| key)).into_iter().map(|key| (key, None));
         let is_new = |(key, kv): &(Key, KeyValue)| held.get(key.as_str()) != Some(kv);
         let new = life.objects.into_iter().filter(is_new).map(|(key, kv)| (key, Some(kv)));
-        if life.revision > held.revision() {
-            self.store.replay(life.revision, new.chain(gone));
-        }
+        self.store.replay(life.revision, new.chain(gone));
     }
 }

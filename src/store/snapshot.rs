@@ -3,7 +3,11 @@
 //! In: the commit that follows. Out: objects by key and by range, as they are or as they were; commits from a
 //! revision on. Never here: a change of what a reader holds.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::Bound,
+    sync::Arc,
+};
 
 use rpds::RedBlackTreeMapSync;
 
@@ -79,6 +83,12 @@ impl Snapshot {
     /// The object under a key.
     pub fn get(&self, key: &str) -> Option<&KeyValue> {
         self.objects.get(key)
+    }
+
+    /// The keys that are held besides these.
+    pub fn keys_besides<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> Vec<Key> {
+        let named: HashSet<&Key> = keys.into_iter().collect();
+        self.objects.keys().filter(|key| !named.contains(key)).cloned().collect()
     }
 
     /// The objects from a key on, sorted bytewise.

@@ -155,10 +155,8 @@ fn forward(action: &RouteAction, around: Around<'_>, path: &Path<'_>, notes: &mu
     effect.plugins.proxy_rewrite = (plugin != ProxyRewrite::default()).then_some(plugin);
     effect.timeout = bounds.timeout(connect);
     effect.websocket = true;
-    match Mirrors::of_route(action, path, notes) {
-        Some(mirrors) => mirrors.apply(&mut effect, around.targets, path, notes),
-        None => around.mirrors.apply(&mut effect, around.targets, path, notes),
-    }
+    let own = Mirrors::read(&action.request_mirror_policies, path, notes);
+    own.as_ref().unwrap_or(around.mirrors).apply(&mut effect, around.targets, path, notes);
     Case::always(effect)
 }
 

@@ -98,11 +98,12 @@ impl RouteUnit {
         references: &mut Rereferred,
     ) {
         let (rest, mut hosts) = split(bytes);
-        let of_no_host = virtual_host::of_no_host().encode_to_vec();
+        let of_no_host;
         let unfound = virtual_host::unfound(served.manager);
         let has = |test: fn(&str) -> bool| hosts.iter().any(|host| virtual_host::domains(host).any(test));
         let (has_any, has_prefix) = (has(|domain| domain == "*"), has(domain::is_prefix));
         if !has_any && virtual_host::acts_on(&unfound) {
+            of_no_host = virtual_host::of_no_host().encode_to_vec();
             hosts.push(&of_no_host);
         }
         let mut notes = Notes::default();

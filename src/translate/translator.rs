@@ -378,25 +378,14 @@ impl Translator {
 
     fn note_references(&mut self, key: &ConfigKey, references: Rereferred, asked: &mut BTreeSet<Arc<str>>) {
         let Rereferred { gone, new } = references;
-        for cluster in &new.clusters {
-            self.cluster_users.add(cluster.clone(), key.clone());
-        }
-        for cluster in &gone.clusters {
-            self.cluster_users.remove(cluster, key);
-        }
-        for cluster in &new.mirrors {
-            self.mirror_users.add(cluster.clone(), key.clone());
-        }
-        for cluster in &gone.mirrors {
-            self.mirror_users.remove(cluster, key);
-        }
+        let by_config = |clusters: Vec<Arc<str>>| clusters.into_iter().map(|cluster| (cluster, key.clone()));
+        let by_variant = |upstreams: Vec<(Arc<str>, Variant)>| {
+            upstreams.into_iter().map(|(cluster, variant)| (cluster, (variant, key.clone())))
+        };
         asked.extend(new.upstreams.iter().chain(&gone.upstreams).map(|(cluster, _)| cluster.clone()));
-        for (cluster, variant) in new.upstreams {
-            self.variant_users.add(cluster, (variant, key.clone()));
-        }
-        for (cluster, variant) in gone.upstreams {
-            self.variant_users.remove(&cluster, &(variant, key.clone()));
-        }
+        self.cluster_users.update(by_config(new.clusters), by_config(gone.clusters));
+        self.mirror_users.update(by_config(new.mirrors), by_config(gone.mirrors));
+        self.variant_users.update(by_variant(new.upstreams), by_variant(gone.upstreams));
     }
 }
 
@@ -444,6 +433,12 @@ impl<K, V> Default for Index<K, V> {
 impl<K: std::hash::Hash + Eq, V: Ord> Index<K, V> {
     fn add(&mut self, used: K, user: V) {
         *self.0.entry(used).or_default().entry(user).or_default() += 1;
+    }
+
+    /// Adds uses and takes others back.
+    fn update(&mut self, new: impl Iterator<Item = (K, V)>, gone: impl Iterator<Item = (K, V)>) {
+        new.for_each(|(used, user)| self.add(used, user));
+        gone.for_each(|(used, user)| self.remove(&used, &user));
     }
 
     /// Takes one use back.

@@ -68,7 +68,6 @@ class Mesh:
         text = LIFE_CYCLE + LUA + "worker_processes %d;" % WORKERS + HTTP
         self.nginx = Nginx(text + block("FOLDER/xds", extra="state_dir FOLDER/state;"))
         os.mkdir(self.nginx.folder + "/xds")
-        os.chmod(self.nginx.folder, 0o777)
         shutil.copy(TOP + "/tests/lua/xds/mesh.yaml", self.nginx.folder + "/xds/mesh.yaml")
         self.nginx.__enter__()
         return self

@@ -8,10 +8,7 @@ use std::sync::Arc;
 use super::{Mirror, Targets};
 use crate::{
     apisix::{MIN_SAMPLE_RATIO, Meta, ProxyMirror},
-    pb::{
-        envoy::config::route::v3::{RouteAction, route_action::RequestMirrorPolicy},
-        path::Path,
-    },
+    pb::{envoy::config::route::v3::route_action::RequestMirrorPolicy, path::Path},
     translate::{effect::Effect, note::Notes, random},
 };
 
@@ -36,11 +33,6 @@ impl Mirrors {
         }
         let mut read = |(at, policy)| Policy::read(policy, &path.item("request_mirror_policies", at), notes);
         Some(Self(policies.iter().enumerate().filter_map(&mut read).collect()))
-    }
-
-    /// Those of a route.
-    pub(super) fn of_route(action: &RouteAction, path: &Path<'_>, notes: &mut Notes) -> Option<Self> {
-        Self::read(&action.request_mirror_policies, path, notes)
     }
 
     /// Copies the requests of a case to the first cluster that can be: the plugin makes one copy.
