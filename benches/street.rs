@@ -14,13 +14,14 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use ads_server::{Acceptor, Session, response};
 use apisix_mesh::{
-    agent::Agent,
     config::Config,
+    instance::Instance,
     pb::{envoy::service::discovery::v3::DiscoveryResponse, google::protobuf::Any},
     xds::ResourceType,
 };
@@ -50,7 +51,7 @@ type Responses = mpsc::Sender<Result<DiscoveryResponse, Status>>;
 
 /// A library fed by a control plane with a mesh of this size, ready.
 struct Running {
-    agent: Agent,
+    instance: Arc<Instance>,
     responses: Responses,
     socket: String,
     /// From the first response to the first revision.
@@ -65,17 +66,17 @@ fn start(runtime: &Runtime, clusters: usize) -> Running {
     let config = json!({
         "xds": format!("grpc://{}", acceptor.address), "etcd_listen": format!("unix:{socket}"), "log_level": "error",
     });
-    let agent =
-        Agent::start(Config::from_text(&config.to_string()).expect("good settings")).expect("it starts");
+    let instance =
+        Instance::start(Config::from_text(&config.to_string()).expect("good settings")).expect("it starts");
     let session = runtime.block_on(acceptor.session());
     let responses = session.responses.clone();
     let prepared = ResourceType::ALL.map(|kind| resources(kind, clusters));
     let began = Instant::now();
     runtime.spawn(answer_first_requests(session, prepared));
-    while agent.revision() == 0 {
+    while instance.snapshot().revision() == 0 {
         std::thread::sleep(Duration::from_micros(200));
     }
-    Running { agent, responses, socket, synchronised: began.elapsed(), _acceptor: acceptor }
+    Running { instance, responses, socket, synchronised: began.elapsed(), _acceptor: acceptor }
 }
 
 async fn answer_first_requests(mut session: Session, mut prepared: [Vec<Any>; ResourceType::ALL.len()]) {
@@ -104,7 +105,7 @@ fn resources(kind: ResourceType, clusters: usize) -> Vec<Any> {
 
 fn endpoint_change(runtime: &Runtime, clusters: usize) {
     let running = start(runtime, clusters);
-    let mut watch = Watch::open(&running.socket, running.agent.revision() + 1);
+    let mut watch = Watch::open(&running.socket, running.instance.snapshot().revision() + 1);
     let (mut times, mut sent, mut received) = (Vec::with_capacity(CHANGES), 0, 0);
     for change in 0..CHANGES {
         let kind = ResourceType::ClusterLoadAssignment;
@@ -137,12 +138,12 @@ fn endpoint_change(runtime: &Runtime, clusters: usize) {
         p50 / floor
     );
     println!("{:<46} {floor:>10.0}", "  floor: two loopback hops");
-    running.agent.stop();
+    running.instance.stop();
 }
 
 fn first_synchronisation(runtime: &Runtime, clusters: usize) {
     let running = start(runtime, clusters);
-    running.agent.stop();
+    running.instance.stop();
     let bytes: Vec<Vec<u8>> = ResourceType::ALL
         .into_iter()
         .flat_map(|kind| resources(kind, clusters))

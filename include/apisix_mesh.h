@@ -105,11 +105,9 @@ typedef struct apisix_mesh_list apisix_mesh_list;
 typedef struct apisix_mesh apisix_mesh;
 
 /**
- * Takes a log line: `text` has `len` bytes, no newline and no terminating NUL, and lives until the function returns.
- *
- * Called on threads of the library, one call at a time for each thread. It must not call into the library.
+ * Settings that are being put together.
  */
-typedef void (*apisix_mesh_log_fn)(void *data, apisix_mesh_log_level level, const char *text, size_t len);
+typedef struct apisix_mesh_config apisix_mesh_config;
 
 /**
  * Bytes and their number. There is no terminating NUL.
@@ -124,6 +122,13 @@ typedef struct {
    */
   size_t len;
 } apisix_mesh_buffer;
+
+/**
+ * Takes a log line: `text` has `len` bytes, no newline and no terminating NUL, and lives until the function returns.
+ *
+ * Called on threads of the library, one call at a time for each thread. It must not call into the library.
+ */
+typedef void (*apisix_mesh_log_fn)(void *data, apisix_mesh_log_level level, const char *text, size_t len);
 
 /**
  * An object in a list. Texts have no terminating NUL and live as long as the list.
@@ -184,6 +189,43 @@ apisix_mesh_result apisix_mesh_config_check(const char *config,
                                             size_t config_len);
 
 /**
+ * Settings that are put together one by one, for a caller that has no JSON writer. They belong to the caller until
+ * apisix_mesh_config_free, and to one thread at a time.
+ */
+apisix_mesh_config *apisix_mesh_config_new(void);
+
+/**
+ * Sets one of the settings, in place of what it was. The value is read as text, whatever its type.
+ *
+ * APISIX_MESH_RESULT_CONFIG: there is no such setting, or it cannot have this value; it stays as it was.
+ *
+ * `config` was not freed, `name` and `value` point to as many readable bytes as they say.
+ */
+apisix_mesh_result apisix_mesh_config_set(apisix_mesh_config *config,
+                                          const char *name,
+                                          size_t name_len,
+                                          const char *value,
+                                          size_t value_len);
+
+/**
+ * Checks the settings together and gives them as text, for the calls that take settings, to be given back with
+ * apisix_mesh_buffer_free.
+ *
+ * APISIX_MESH_RESULT_CONFIG: as for apisix_mesh_config_check.
+ *
+ * `config` was not freed, `json` points to writable memory.
+ */
+apisix_mesh_result apisix_mesh_config_text(const apisix_mesh_config *config,
+                                           apisix_mesh_buffer *json);
+
+/**
+ * Frees settings; NULL is fine.
+ *
+ * `config` is NULL or was not freed.
+ */
+void apisix_mesh_config_free(apisix_mesh_config *config);
+
+/**
  * Opens the etcd endpoint's socket as the settings say, bound and listening, and starts nothing.
  *
  * For a process that forks: the parent listens, and a child gives the descriptor to apisix_mesh_start as the setting
@@ -208,16 +250,18 @@ void apisix_mesh_set_log(apisix_mesh_log_fn log,
                          void *data);
 
 /**
- * Starts the library in this process: one background thread, all signals blocked in it, that connects to the control
- * plane and serves the etcd endpoint. Returns when the settings are good and the endpoint listens; the first
- * configuration comes later (see apisix_mesh_status).
+ * Starts the library in this process. Of the processes that share a `state_dir` exactly one hosts: it has one background
+ * thread, all signals blocked in it, that connects to the control plane and serves the etcd endpoint. The others follow
+ * it, as with apisix_mesh_follow, and each has a thread that sleeps until the host is gone, killed or stopped; then one
+ * of them takes its place, on the endpoint's socket that it opens or inherited. Without `state_dir` this process hosts.
  *
- * Call it after the last fork: threads do not survive one. One instance runs in a process at a time. The handle
- * belongs to the caller until apisix_mesh_stop.
+ * Returns when the settings are good and, in the host, the endpoint listens; the first configuration comes later (see
+ * apisix_mesh_status). Call it after the last fork: threads do not survive one. One instance runs in a process at a
+ * time. The handle belongs to the caller until apisix_mesh_stop.
  *
  * APISIX_MESH_RESULT_CONFIG, APISIX_MESH_RESULT_LISTEN: as above.
  * APISIX_MESH_RESULT_ALREADY_RUNNING: stop the other instance first, or take it with apisix_mesh_running.
- * APISIX_MESH_RESULT_SYSTEM: no thread can be made.
+ * APISIX_MESH_RESULT_SYSTEM: no thread can be made, or the directory `state_dir` cannot be used.
  *
  * `config` points to `config_len` readable bytes, `mesh` to a writable pointer.
  */
@@ -227,9 +271,9 @@ apisix_mesh_result apisix_mesh_start(const char *config,
 
 /**
  * Makes this process answer the calls below from what a host in another process of this machine serves, by the same
- * settings, of which `state_dir` must be there. It starts no thread, opens no socket, and asks nobody: a call costs a
- * load of memory where nothing has changed, and reads what was added to the host's log where something has. It goes on
- * through the host's death and the start of another.
+ * settings, of which `state_dir` must be there; it never hosts. It starts no thread, opens no socket, and asks nobody: a
+ * call costs a load of memory where nothing has changed, and reads what was added to the host's log where something
+ * has. It goes on through the host's death and the start of another.
  *
  * Call it after the last fork, as the user that the host runs as. The handle is as that of apisix_mesh_start.
  *
@@ -254,7 +298,8 @@ apisix_mesh_result apisix_mesh_follow(const char *config,
 apisix_mesh_result apisix_mesh_running(apisix_mesh **mesh);
 
 /**
- * Stops the instance, waits for its thread (a second at most), and makes every handle on it invalid.
+ * Stops the instance, waits for the host's thread (a second at most), and makes every handle on it invalid. Another
+ * process that stands by takes over.
  *
  * APISIX_MESH_RESULT_NOT_RUNNING: the handle is not on the running instance; nothing happens.
  *
@@ -340,6 +385,20 @@ void apisix_mesh_list_free(apisix_mesh_list *list);
  * `mesh` is a valid handle, `revision` points to writable memory.
  */
 apisix_mesh_result apisix_mesh_revision(const apisix_mesh *mesh, int64_t *revision);
+
+/**
+ * Waits until the revision is another than `after`, for `milliseconds` at most, and gives the one there is then, so that
+ * `*revision` equals `after` when nothing came. Made for threads of their own: it holds up the thread that calls it. It
+ * costs nothing while it waits, and returns within a tenth of a second when the instance is stopped.
+ *
+ * APISIX_MESH_RESULT_NOT_RUNNING: the instance was stopped meanwhile.
+ *
+ * `mesh` is a valid handle, `revision` points to writable memory.
+ */
+apisix_mesh_result apisix_mesh_wait(const apisix_mesh *mesh,
+                                    int64_t after,
+                                    uint32_t milliseconds,
+                                    int64_t *revision);
 
 /**
  * What the library knows of itself, as a JSON object in `*json`, to be given back with apisix_mesh_buffer_free:

@@ -7,8 +7,8 @@
  *         etcd_listen  127.0.0.1:2379;
  *     }
  *
- * Every line is a setting of the library, handed to it as a member of a JSON
- * object; the library alone knows what settings there are.
+ * Every line is a setting of the library, which alone knows what settings there
+ * are.
  */
 
 
@@ -16,12 +16,9 @@
 #include <ngx_core.h>
 #include <ngx_apisix_mesh_conf.h>
 
-#include <apisix_mesh.h>
-
 
 static char *ngx_apisix_mesh_setting(ngx_conf_t *cf, ngx_command_t *dummy,
     void *data);
-static u_char *ngx_apisix_mesh_json_string(u_char *p, ngx_str_t *s);
 
 
 char *
@@ -30,9 +27,8 @@ ngx_apisix_mesh_block(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
     ngx_apisix_mesh_conf_t *mcf = data;
 
     char                *rv;
-    ngx_str_t            json;
     ngx_conf_t           save;
-    apisix_mesh_buffer   error;
+    apisix_mesh_buffer   text, error;
 
     if (mcf->settings) {
         return "is duplicate";
@@ -64,11 +60,7 @@ ngx_apisix_mesh_block(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
         return rv;
     }
 
-    if (ngx_apisix_mesh_json(mcf, (ngx_socket_t) -1, &json) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (apisix_mesh_config_check((char *) json.data, json.len)
+    if (ngx_apisix_mesh_text(mcf, (ngx_socket_t) -1, &text)
         != APISIX_MESH_RESULT_OK)
     {
         error = apisix_mesh_last_error();
@@ -77,6 +69,8 @@ ngx_apisix_mesh_block(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
                            error.len, error.data);
         return NGX_CONF_ERROR;
     }
+
+    apisix_mesh_buffer_free(&text);
 
     return NGX_CONF_OK;
 }
@@ -126,79 +120,100 @@ ngx_apisix_mesh_setting(ngx_conf_t *cf, ngx_command_t *dummy, void *data)
 }
 
 
-ngx_int_t
-ngx_apisix_mesh_json(ngx_apisix_mesh_conf_t *mcf, ngx_socket_t fd,
-    ngx_str_t *json)
+apisix_mesh_result
+ngx_apisix_mesh_text(ngx_apisix_mesh_conf_t *mcf, ngx_socket_t fd,
+    apisix_mesh_buffer *text)
 {
-    u_char        *p, buf[sizeof("fd:") + NGX_INT_T_LEN];
-    size_t         len;
-    ngx_str_t      listen, inherited;
-    ngx_uint_t     i;
-    ngx_keyval_t  *kv;
+    u_char               buf[sizeof("fd:") + NGX_INT_T_LEN];
+    size_t               len;
+    ngx_uint_t           i;
+    ngx_keyval_t        *kv;
+    apisix_mesh_config  *config;
+    apisix_mesh_result   rc;
 
-    ngx_str_set(&listen, "etcd_listen");
+    config = apisix_mesh_config_new();
 
-    inherited.data = buf;
-    inherited.len = ngx_sprintf(buf, "fd:%d", (int) fd) - buf;
-
-    /* a byte becomes six at most, "\u001f"; the rest is quotes and signs */
-
-    len = sizeof("{\"etcd_listen\":\"\"}") + sizeof(buf);
+    rc = APISIX_MESH_RESULT_OK;
     kv = mcf->settings->elts;
 
-    for (i = 0; i < mcf->settings->nelts; i++) {
-        len += 6 * (kv[i].key.len + kv[i].value.len) + sizeof("\"\":\"\",");
+    for (i = 0; i < mcf->settings->nelts && rc == APISIX_MESH_RESULT_OK; i++) {
+        rc = apisix_mesh_config_set(config,
+                                    (char *) kv[i].key.data, kv[i].key.len,
+                                    (char *) kv[i].value.data, kv[i].value.len);
     }
 
-    json->data = ngx_pnalloc(mcf->pool, len);
-    if (json->data == NULL) {
-        return NGX_ERROR;
+    if (rc == APISIX_MESH_RESULT_OK && fd != (ngx_socket_t) -1) {
+        len = ngx_sprintf(buf, "fd:%d", (int) fd) - buf;
+
+        rc = apisix_mesh_config_set(config, "etcd_listen",
+                                    sizeof("etcd_listen") - 1,
+                                    (char *) buf, len);
     }
 
-    p = json->data;
-    *p++ = '{';
-
-    for (i = 0; i < mcf->settings->nelts; i++) {
-        if (fd != (ngx_socket_t) -1
-            && kv[i].key.len == listen.len
-            && ngx_strncmp(kv[i].key.data, listen.data, listen.len) == 0)
-        {
-            continue;
-        }
-
-        p = ngx_apisix_mesh_json_string(p, &kv[i].key);
-        *p++ = ':';
-        p = ngx_apisix_mesh_json_string(p, &kv[i].value);
-        *p++ = ',';
+    if (rc == APISIX_MESH_RESULT_OK) {
+        rc = apisix_mesh_config_text(config, text);
     }
 
-    if (fd != (ngx_socket_t) -1) {
-        p = ngx_apisix_mesh_json_string(p, &listen);
-        *p++ = ':';
-        p = ngx_apisix_mesh_json_string(p, &inherited);
-        *p++ = ',';
-    }
+    apisix_mesh_config_free(config);
 
-    if (p[-1] == ',') {
-        p--;
-    }
-
-    *p++ = '}';
-
-    json->len = p - json->data;
-
-    return NGX_OK;
+    return rc;
 }
 
 
-static u_char *
-ngx_apisix_mesh_json_string(u_char *p, ngx_str_t *s)
+ngx_int_t
+ngx_apisix_mesh_directory(ngx_cycle_t *cycle, ngx_apisix_mesh_conf_t *mcf)
 {
-    *p++ = '"';
-    p = (u_char *) ngx_escape_json(p, s->data, s->len);
-    *p++ = '"';
+    size_t            len;
+    u_char           *p;
+    ngx_str_t        *value;
+    ngx_path_t       *path, **element;
+    ngx_keyval_t     *kv;
+    ngx_core_conf_t  *ccf;
 
-    return p;
+    value = ngx_apisix_mesh_value(mcf, "state_dir");
+
+    if (value->len == 0) {
+        ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                               ngx_core_module);
+
+        kv = ngx_array_push(mcf->settings);
+        if (kv == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_str_set(&kv->key, "state_dir");
+        value = &kv->value;
+
+        len = ccf->pid.len + sizeof(".apisix_mesh");
+
+        value->data = ngx_pnalloc(cycle->pool, len);
+        if (value->data == NULL) {
+            return NGX_ERROR;
+        }
+
+        p = ngx_sprintf(value->data, "%V.apisix_mesh%Z", &ccf->pid);
+        value->len = p - value->data - 1;
+    }
+
+    if (ngx_conf_full_name(cycle, value, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    path = ngx_pcalloc(cycle->pool, sizeof(ngx_path_t));
+    if (path == NULL) {
+        return NGX_ERROR;
+    }
+
+    path->name = *value;
+
+    element = ngx_array_push(&cycle->paths);
+    if (element == NULL) {
+        return NGX_ERROR;
+    }
+
+    *element = path;
+
+    return NGX_OK;
 }
 
 

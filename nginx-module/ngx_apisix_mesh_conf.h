@@ -12,6 +12,9 @@
 #include <ngx_core.h>
 
 
+#include <apisix_mesh.h>
+
+
 typedef struct {
     ngx_array_t              *settings;   /* of ngx_keyval_t; NULL: no block */
     ngx_pool_t               *pool;
@@ -23,14 +26,33 @@ typedef struct {
 char *ngx_apisix_mesh_block(ngx_conf_t *cf, ngx_command_t *cmd, void *data);
 
 /*
- * The settings as the library takes them, from the configuration's pool.  With
- * a descriptor, it is the value of "etcd_listen", whatever that was.
+ * The settings as the library takes them, to be given back with
+ * apisix_mesh_buffer_free.  With a descriptor, it is the value of
+ * "etcd_listen", whatever that was.
  */
-ngx_int_t ngx_apisix_mesh_json(ngx_apisix_mesh_conf_t *mcf, ngx_socket_t fd,
-    ngx_str_t *json);
+apisix_mesh_result ngx_apisix_mesh_text(ngx_apisix_mesh_conf_t *mcf,
+    ngx_socket_t fd, apisix_mesh_buffer *text);
 
 /* a setting as it is written; empty when it is not */
 ngx_str_t *ngx_apisix_mesh_value(ngx_apisix_mesh_conf_t *mcf, char *name);
+
+/*
+ * The directory that the processes share is made when the temporary folders
+ * are, for the user of the workers.  By default it is beside the pid file, so
+ * that each nginx has its own.
+ */
+ngx_int_t ngx_apisix_mesh_directory(ngx_cycle_t *cycle,
+    ngx_apisix_mesh_conf_t *mcf);
+
+/* opens the etcd socket, or takes the one that the binary before handed on */
+ngx_int_t ngx_apisix_mesh_open(ngx_cycle_t *cycle, ngx_apisix_mesh_conf_t *mcf);
+
+/*
+ * The next binary (USR2) gets the socket and a variable that tells of it.  The
+ * master may execute nothing else; its children close the socket when they do.
+ */
+ngx_int_t ngx_apisix_mesh_hand_on(ngx_cycle_t *cycle,
+    ngx_apisix_mesh_conf_t *mcf);
 
 
 #endif /* _NGX_APISIX_MESH_CONF_H_INCLUDED_ */

@@ -5,11 +5,11 @@
  * Without the block "apisix_mesh" this module does nothing.
  *
  * The process that reads the configuration opens the etcd socket and keeps it
- * over reloads, so that clients wait in its backlog and are never refused.
- * Worker 0, or the only process, runs the library on it.  A worker that is
- * told to quit stops the library before it serves its last requests: the next
- * worker 0 is there already.  Workers that do not run it follow the one that
- * does, if "state_dir" says where that is to be read.
+ * over reloads and upgrades of the binary, so that clients wait in its backlog
+ * and are never refused.  Each worker starts the library, which lets one of
+ * them host and the others take its place; where there is a privileged agent,
+ * it hosts and the workers follow.  A worker that is told to quit stops the
+ * library before it serves its last requests, and from then on only follows.
  */
 
 
@@ -17,8 +17,6 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 #include <ngx_apisix_mesh_conf.h>
-
-#include <apisix_mesh.h>
 
 
 /* apisix_mesh_start and apisix_mesh_follow */
@@ -32,6 +30,7 @@ static void ngx_apisix_mesh_close(void *data);
 
 static ngx_int_t ngx_apisix_mesh_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_apisix_mesh_init_process(ngx_cycle_t *cycle);
+static ngx_uint_t ngx_apisix_mesh_may_host(ngx_cycle_t *cycle);
 static void ngx_apisix_mesh_exit_process(ngx_cycle_t *cycle);
 static void ngx_apisix_mesh_start(ngx_cycle_t *cycle);
 static void ngx_apisix_mesh_follow(ngx_cycle_t *cycle);
@@ -115,15 +114,18 @@ ngx_apisix_mesh_init_conf(ngx_cycle_t *cycle, void *data)
 {
     ngx_apisix_mesh_conf_t *mcf = data;
 
-    int                  fd;
-    ngx_str_t            json, *old, *new;
+    ngx_str_t           *old, *new;
     ngx_pool_cleanup_t  *cln;
-    apisix_mesh_buffer   error;
 
-    if (mcf->settings == NULL
-        || ngx_test_config
-        || ngx_process == NGX_PROCESS_SIGNALLER)
-    {
+    if (mcf->settings == NULL || ngx_process == NGX_PROCESS_SIGNALLER) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_apisix_mesh_directory(cycle, mcf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_test_config) {
         return NGX_CONF_OK;
     }
 
@@ -138,8 +140,8 @@ ngx_apisix_mesh_init_conf(ngx_cycle_t *cycle, void *data)
     if (ngx_apisix_mesh_current
         && ngx_apisix_mesh_current->fd != (ngx_socket_t) -1)
     {
-        old = ngx_apisix_mesh_value(ngx_apisix_mesh_current, "etcd_listen");
         new = ngx_apisix_mesh_value(mcf, "etcd_listen");
+        old = ngx_apisix_mesh_value(ngx_apisix_mesh_current, "etcd_listen");
 
         if (old->len == new->len
             && ngx_strncmp(old->data, new->data, new->len) == 0)
@@ -149,23 +151,8 @@ ngx_apisix_mesh_init_conf(ngx_cycle_t *cycle, void *data)
         }
     }
 
-    if (ngx_apisix_mesh_json(mcf, (ngx_socket_t) -1, &json) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (apisix_mesh_listen((char *) json.data, json.len, &fd)
-        != APISIX_MESH_RESULT_OK)
-    {
-        error = apisix_mesh_last_error();
-
-        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "apisix_mesh: %*s",
-                      error.len, error.data);
-        return NGX_CONF_ERROR;
-    }
-
-    mcf->fd = fd;
-
-    return NGX_CONF_OK;
+    return ngx_apisix_mesh_open(cycle, mcf) == NGX_OK ? NGX_CONF_OK
+                                                      : NGX_CONF_ERROR;
 }
 
 
@@ -221,6 +208,12 @@ ngx_apisix_mesh_init_module(ngx_cycle_t *cycle)
 
     ngx_apisix_mesh_current = mcf->settings ? mcf : NULL;
 
+    if (ngx_apisix_mesh_current
+        && ngx_apisix_mesh_hand_on(cycle, mcf) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     /* a single process is not started anew on reload, so this is its start */
 
     if (ngx_process == NGX_PROCESS_SINGLE
@@ -241,23 +234,53 @@ ngx_apisix_mesh_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    if (ngx_process == NGX_PROCESS_SINGLE) {
-        ngx_apisix_mesh_start(cycle);
+    if (ngx_apisix_mesh_may_host(cycle)) {
 
-    } else if (ngx_process == NGX_PROCESS_WORKER && ngx_worker == 0) {
-        ngx_apisix_mesh_start(cycle);
-        ngx_apisix_mesh_watch_shutdown(cycle);
-
-    } else {
-        if (ngx_process == NGX_PROCESS_WORKER) {
-            ngx_apisix_mesh_follow(cycle);
+        if (fcntl(ngx_apisix_mesh_current->fd, F_SETFD, FD_CLOEXEC) == -1) {
+            ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno,
+                          "fcntl(FD_CLOEXEC) of the etcd socket failed");
         }
 
-        /* the master keeps the socket open, this process has no use for it */
-        ngx_apisix_mesh_close(ngx_apisix_mesh_current);
+        ngx_apisix_mesh_start(cycle);
+
+        if (ngx_process == NGX_PROCESS_WORKER) {
+            ngx_apisix_mesh_watch_shutdown(cycle);
+        }
+
+        return NGX_OK;
     }
 
+    if (ngx_process == NGX_PROCESS_WORKER) {
+        ngx_apisix_mesh_follow(cycle);
+    }
+
+    /* the master keeps the socket open, this process has no use for it */
+    ngx_apisix_mesh_close(ngx_apisix_mesh_current);
+
     return NGX_OK;
+}
+
+
+/*
+ * The privileged agent of OpenResty's patch, which is in no plain nginx, is not
+ * in the way of traffic and is not replaced while requests drain.
+ */
+
+static ngx_uint_t
+ngx_apisix_mesh_may_host(ngx_cycle_t *cycle)
+{
+#if (HAVE_PRIVILEGED_PROCESS_PATCH)
+    ngx_core_conf_t  *ccf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+
+    if (ccf->privileged_agent && ngx_process != NGX_PROCESS_SINGLE) {
+        return ngx_is_privileged_agent;
+    }
+#endif
+
+    return ngx_process == NGX_PROCESS_WORKER
+           || ngx_process == NGX_PROCESS_SINGLE;
 }
 
 
@@ -280,15 +303,11 @@ ngx_apisix_mesh_start(ngx_cycle_t *cycle)
 }
 
 
-/* Other workers answer queries from what the host keeps, where it does. */
-
 static void
 ngx_apisix_mesh_follow(ngx_cycle_t *cycle)
 {
-    if (ngx_apisix_mesh_value(ngx_apisix_mesh_current, "state_dir")->len) {
-        ngx_apisix_mesh_begin(cycle, (ngx_socket_t) -1,
-                              apisix_mesh_follow, "follow");
-    }
+    ngx_apisix_mesh_begin(cycle, (ngx_socket_t) -1, apisix_mesh_follow,
+                          "follow");
 }
 
 
@@ -298,18 +317,19 @@ static void
 ngx_apisix_mesh_begin(ngx_cycle_t *cycle, ngx_socket_t fd,
     ngx_apisix_mesh_begin_pt begin, char *verb)
 {
-    ngx_str_t           json;
-    apisix_mesh_buffer  error;
-
-    if (ngx_apisix_mesh_json(ngx_apisix_mesh_current, fd, &json) != NGX_OK) {
-        return;
-    }
+    apisix_mesh_buffer  text, error;
+    apisix_mesh_result  rc;
 
     apisix_mesh_set_log(ngx_apisix_mesh_log, cycle->log);
 
-    if (begin((char *) json.data, json.len, &ngx_apisix_mesh)
-        != APISIX_MESH_RESULT_OK)
-    {
+    rc = ngx_apisix_mesh_text(ngx_apisix_mesh_current, fd, &text);
+
+    if (rc == APISIX_MESH_RESULT_OK) {
+        rc = begin(text.data, text.len, &ngx_apisix_mesh);
+        apisix_mesh_buffer_free(&text);
+    }
+
+    if (rc != APISIX_MESH_RESULT_OK) {
         error = apisix_mesh_last_error();
 
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0,

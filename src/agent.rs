@@ -18,10 +18,10 @@ use tracing::{error, info, warn};
 use crate::{
     config::{Config, OnUnsupported, ProcessVars},
     error::Error,
-    etcd, log,
-    state::{Found, State},
+    etcd,
+    state::{Found, Hold, State},
     status,
-    store::{self, Revision, Snapshot, Store},
+    store::{Revision, Snapshot, Store},
     translate::Translator,
     xds::{Source, SourceStatus},
 };
@@ -37,7 +37,15 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// Tasks that an event goes through, from the commit to the socket of a watch, and one to spare.
 const TURNS_TO_A_SOCKET: usize = 4;
 
-/// A running instance of the library.
+/// What a store that is kept comes with.
+pub struct Kept {
+    /// The right to write.
+    pub hold: Hold,
+    /// What was there.
+    pub found: Found,
+}
+
+/// The library at work.
 pub struct Agent {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
@@ -57,35 +65,36 @@ struct Shared {
 }
 
 impl Agent {
-    /// Checks the settings, opens the etcd endpoint and starts the thread.
-    pub fn start(config: Config) -> Result<Self, Error> {
-        log::install(config.log_level);
+    /// Checks the settings, opens the etcd endpoint, then takes what to publish by, and starts the thread that does.
+    pub fn start(
+        config: Config,
+        take: impl FnOnce() -> Result<(Arc<Store>, Option<Kept>), Error>,
+    ) -> Result<Self, Error> {
         let source = Source::new(&config.xds, source::options(&config, &ProcessVars))?;
         let listener = listen(&config)?;
-        let state = kept(&config);
-        let (life, found) = state.as_ref().map(State::restore).unzip();
-        let store = match life.flatten() {
-            Some(life) => Store::taking_over(life, store::Options::default()),
-            None => Store::new(store::Options::default()),
-        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|source| Error::System { what: "event loop", source })?;
+        let (store, kept) = take()?;
+        let (hold, found) = kept.map(|kept| (kept.hold, kept.found)).unzip();
         let shared = Arc::new(Shared {
-            store: Arc::new(store),
+            store,
             found,
             source: source.status(),
             translator: Mutex::new(Translator::new(config.on_unsupported)),
             config,
         });
         let (stop, stopped) = watch::channel(false);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(|source| Error::System { what: "event loop", source })?;
-        let street = Street { shared: shared.clone(), source, listener, state, stopped };
+        let street = Street { shared: shared.clone(), source, listener, stopped };
         let thread = signals::with_all_blocked(|| {
-            std::thread::Builder::new()
-                .name("apisix-mesh".to_owned())
-                .spawn(move || runtime.block_on(street.run()))
+            std::thread::Builder::new().name("apisix-mesh".to_owned()).spawn(move || {
+                runtime.block_on(street.run());
+                // Not before all tasks are gone: then nothing is published any more.
+                drop(runtime);
+                drop(hold);
+            })
         })
         .map_err(|source| Error::System { what: "background thread", source })?;
         Ok(Self { shared, stop, thread: Mutex::new(Some(thread)) })
@@ -114,9 +123,9 @@ impl Agent {
         self.shared.store.snapshot()
     }
 
-    /// The present revision, 0 before the first.
-    pub fn revision(&self) -> Revision {
-        self.snapshot().revision()
+    /// Waits until the revision is another than `revision`, for this long at most.
+    pub fn wait(&self, revision: Revision, patience: Duration) {
+        self.shared.store.wait(revision, patience);
     }
 
     /// What the library knows of itself.
@@ -147,13 +156,12 @@ struct Street {
     shared: Arc<Shared>,
     source: Source,
     listener: etcd::Listener,
-    state: Option<State>,
     stopped: watch::Receiver<bool>,
 }
 
 impl Street {
     async fn run(self) {
-        let Self { shared, source, listener, state, mut stopped } = self;
+        let Self { shared, source, listener, mut stopped } = self;
         info!(xds = shared.config.xds, etcd = shared.config.etcd_listen, "started");
         if shared.config.on_unsupported == OnUnsupported::Serve {
             warn!("on_unsupported is serve: routes whose guards cannot be honoured are served without them");
@@ -163,9 +171,6 @@ impl Street {
         let endpoint = tokio::spawn(etcd::serve(listener, shared.store.clone(), options, async move {
             let _ = shutdown.wait_for(|stop| *stop).await;
         }));
-        if let Some(state) = state {
-            tokio::spawn(state.save(shared.store.clone()));
-        }
         // A task of its own, so that a panic in it takes nothing else down: the last configuration stays served.
         let pipeline = tokio::spawn(publish(shared, source));
         let source_ends = pipeline.abort_handle();

@@ -14,18 +14,25 @@ mod buffer;
 mod list;
 mod process;
 mod result;
+mod settings;
 
-use std::ffi::{c_char, c_int, c_void};
+use std::{
+    ffi::{c_char, c_int, c_void},
+    sync::Arc,
+    time::Duration,
+};
 
 use boundary::{call, out, text};
 pub use buffer::Buffer;
 pub use list::{Item, List};
 pub use process::Mesh;
 pub use result::{LogLevel, MeshResult};
+pub use settings::Settings;
 
 use crate::{
     config::Config,
     error::Error,
+    instance::Instance,
     log::{self, Level},
 };
 
@@ -66,6 +73,63 @@ pub unsafe extern "C" fn apisix_mesh_config_check(config: *const c_char, config_
         let config = unsafe { text("config", config, config_len) }?;
         Config::from_text(config).map(drop)
     })
+}
+
+/// Settings that are put together one by one, for a caller that has no JSON writer. They belong to the caller until
+/// apisix_mesh_config_free, and to one thread at a time.
+#[unsafe(no_mangle)]
+pub extern "C" fn apisix_mesh_config_new() -> *mut Settings {
+    Box::into_raw(Box::default())
+}
+
+/// Sets one of the settings, in place of what it was. The value is read as text, whatever its type.
+///
+/// APISIX_MESH_RESULT_CONFIG: there is no such setting, or it cannot have this value; it stays as it was.
+///
+/// `config` was not freed, `name` and `value` point to as many readable bytes as they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_config_set(
+    config: *mut Settings,
+    name: *const c_char,
+    name_len: usize,
+    value: *const c_char,
+    value_len: usize,
+) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let (config, name, value) = unsafe {
+            (out("config", config)?, text("name", name, name_len)?, text("value", value, value_len)?)
+        };
+        config.set(name, value)
+    })
+}
+
+/// Checks the settings together and gives them as text, for the calls that take settings, to be given back with
+/// apisix_mesh_buffer_free.
+///
+/// APISIX_MESH_RESULT_CONFIG: as for apisix_mesh_config_check.
+///
+/// `config` was not freed, `json` points to writable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_config_text(config: *const Settings, json: *mut Buffer) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let (config, json) = unsafe { (config.as_ref(), out("json", json)?) };
+        let config = config.ok_or(Error::Argument { argument: "config", problem: "is NULL" })?;
+        *json = Buffer::new(config.text()?.as_bytes());
+        Ok(())
+    })
+}
+
+/// Frees settings; NULL is fine.
+///
+/// `config` is NULL or was not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_config_free(config: *mut Settings) {
+    if !config.is_null() {
+        // SAFETY: it came from Box::into_raw in apisix_mesh_config_new, and the caller frees it once.
+        drop(unsafe { Box::from_raw(config) });
+    }
 }
 
 /// Opens the etcd endpoint's socket as the settings say, bound and listening, and starts nothing.
@@ -116,16 +180,18 @@ pub unsafe extern "C" fn apisix_mesh_set_log(log: LogFunction, data: *mut c_void
     });
 }
 
-/// Starts the library in this process: one background thread, all signals blocked in it, that connects to the control
-/// plane and serves the etcd endpoint. Returns when the settings are good and the endpoint listens; the first
-/// configuration comes later (see apisix_mesh_status).
+/// Starts the library in this process. Of the processes that share a `state_dir` exactly one hosts: it has one background
+/// thread, all signals blocked in it, that connects to the control plane and serves the etcd endpoint. The others follow
+/// it, as with apisix_mesh_follow, and each has a thread that sleeps until the host is gone, killed or stopped; then one
+/// of them takes its place, on the endpoint's socket that it opens or inherited. Without `state_dir` this process hosts.
 ///
-/// Call it after the last fork: threads do not survive one. One instance runs in a process at a time. The handle
-/// belongs to the caller until apisix_mesh_stop.
+/// Returns when the settings are good and, in the host, the endpoint listens; the first configuration comes later (see
+/// apisix_mesh_status). Call it after the last fork: threads do not survive one. One instance runs in a process at a
+/// time. The handle belongs to the caller until apisix_mesh_stop.
 ///
 /// APISIX_MESH_RESULT_CONFIG, APISIX_MESH_RESULT_LISTEN: as above.
 /// APISIX_MESH_RESULT_ALREADY_RUNNING: stop the other instance first, or take it with apisix_mesh_running.
-/// APISIX_MESH_RESULT_SYSTEM: no thread can be made.
+/// APISIX_MESH_RESULT_SYSTEM: no thread can be made, or the directory `state_dir` cannot be used.
 ///
 /// `config` points to `config_len` readable bytes, `mesh` to a writable pointer.
 #[unsafe(no_mangle)]
@@ -135,13 +201,13 @@ pub unsafe extern "C" fn apisix_mesh_start(
     mesh: *mut *mut Mesh,
 ) -> MeshResult {
     // SAFETY: the caller's promise.
-    unsafe { begin(config, config_len, mesh, process::start) }
+    unsafe { begin(config, config_len, mesh, Instance::start) }
 }
 
 /// Makes this process answer the calls below from what a host in another process of this machine serves, by the same
-/// settings, of which `state_dir` must be there. It starts no thread, opens no socket, and asks nobody: a call costs a
-/// load of memory where nothing has changed, and reads what was added to the host's log where something has. It goes on
-/// through the host's death and the start of another.
+/// settings, of which `state_dir` must be there; it never hosts. It starts no thread, opens no socket, and asks nobody: a
+/// call costs a load of memory where nothing has changed, and reads what was added to the host's log where something
+/// has. It goes on through the host's death and the start of another.
 ///
 /// Call it after the last fork, as the user that the host runs as. The handle is as that of apisix_mesh_start.
 ///
@@ -157,7 +223,7 @@ pub unsafe extern "C" fn apisix_mesh_follow(
     mesh: *mut *mut Mesh,
 ) -> MeshResult {
     // SAFETY: the caller's promise.
-    unsafe { begin(config, config_len, mesh, process::follow) }
+    unsafe { begin(config, config_len, mesh, Instance::follow) }
 }
 
 /// Gives the caller the handle of an instance that `begin` makes.
@@ -168,12 +234,13 @@ unsafe fn begin(
     config: *const c_char,
     config_len: usize,
     mesh: *mut *mut Mesh,
-    begin: fn(Config) -> Result<*mut Mesh, Error>,
+    begin: fn(Config) -> Result<Arc<Instance>, Error>,
 ) -> MeshResult {
     call(|| {
         // SAFETY: the caller's promise.
         let (config, mesh) = unsafe { (text("config", config, config_len)?, out("mesh", mesh)?) };
-        *mesh = begin(Config::from_text(config)?)?;
+        let config = Config::from_text(config)?;
+        *mesh = process::run(|| begin(config))?;
         Ok(())
     })
 }
@@ -194,7 +261,8 @@ pub unsafe extern "C" fn apisix_mesh_running(mesh: *mut *mut Mesh) -> MeshResult
     })
 }
 
-/// Stops the instance, waits for its thread (a second at most), and makes every handle on it invalid.
+/// Stops the instance, waits for the host's thread (a second at most), and makes every handle on it invalid. Another
+/// process that stands by takes over.
 ///
 /// APISIX_MESH_RESULT_NOT_RUNNING: the handle is not on the running instance; nothing happens.
 ///
@@ -223,7 +291,7 @@ pub unsafe extern "C" fn apisix_mesh_get(
         // SAFETY: the caller's promise.
         let (key, value, revision) =
             unsafe { (text("key", key, key_len)?, out("value", value)?, out("mod_revision", mod_revision)?) };
-        let snapshot = process::role(mesh)?.snapshot()?;
+        let snapshot = process::instance(mesh)?.ready_snapshot()?;
         let found = snapshot.get(key).ok_or_else(|| Error::NotFound { key: key.to_owned() })?;
         *value = Buffer::new(&found.value);
         *revision = found.mod_revision;
@@ -247,7 +315,7 @@ pub unsafe extern "C" fn apisix_mesh_list_new(
     call(|| {
         // SAFETY: the caller's promise.
         let (prefix, list) = unsafe { (text("prefix", prefix, prefix_len)?, out("list", list)?) };
-        let snapshot = process::role(mesh)?.snapshot()?;
+        let snapshot = process::instance(mesh)?.ready_snapshot()?;
         *list = Box::into_raw(Box::new(List::new(&snapshot, prefix)));
         Ok(())
     })
@@ -270,7 +338,7 @@ pub unsafe extern "C" fn apisix_mesh_changes_new(
     call(|| {
         // SAFETY: the caller's promise.
         let list = unsafe { out("list", list) }?;
-        let snapshot = process::role(mesh)?.snapshot()?;
+        let snapshot = process::instance(mesh)?.ready_snapshot()?;
         *list = Box::into_raw(Box::new(List::changes(&snapshot, after)?));
         Ok(())
     })
@@ -333,7 +401,29 @@ pub unsafe extern "C" fn apisix_mesh_revision(mesh: *const Mesh, revision: *mut 
     call(|| {
         // SAFETY: the caller's promise.
         let revision = unsafe { out("revision", revision) }?;
-        *revision = process::role(mesh)?.revision();
+        *revision = process::instance(mesh)?.snapshot().revision();
+        Ok(())
+    })
+}
+
+/// Waits until the revision is another than `after`, for `milliseconds` at most, and gives the one there is then, so that
+/// `*revision` equals `after` when nothing came. Made for threads of their own: it holds up the thread that calls it. It
+/// costs nothing while it waits, and returns within a tenth of a second when the instance is stopped.
+///
+/// APISIX_MESH_RESULT_NOT_RUNNING: the instance was stopped meanwhile.
+///
+/// `mesh` is a valid handle, `revision` points to writable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_wait(
+    mesh: *const Mesh,
+    after: i64,
+    milliseconds: u32,
+    revision: *mut i64,
+) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let revision = unsafe { out("revision", revision) }?;
+        *revision = process::instance(mesh)?.wait(after, Duration::from_millis(milliseconds.into()))?;
         Ok(())
     })
 }
@@ -348,7 +438,7 @@ pub unsafe extern "C" fn apisix_mesh_status(mesh: *const Mesh, json: *mut Buffer
     call(|| {
         // SAFETY: the caller's promise.
         let json = unsafe { out("json", json) }?;
-        *json = Buffer::new(process::role(mesh)?.status().to_string().as_bytes());
+        *json = Buffer::new(process::instance(mesh)?.status().to_string().as_bytes());
         Ok(())
     })
 }

@@ -76,7 +76,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "state_dir",
         default: "",
-        doc: "a directory of this library's own where the last known good configuration is kept, to be served after a restart until the control plane answers; empty keeps nothing",
+        doc: "a directory of this library's own, shared by the processes of which one hosts: the others follow it there and take its place; the last known good configuration is kept in it, to be served after a restart until the control plane answers; empty keeps and shares nothing",
     },
     Setting {
         name: "on_unsupported",
@@ -214,7 +214,8 @@ impl Config {
         Ok(config)
     }
 
-    fn set(&mut self, name: &str, value: &Value) -> Result<(), Error> {
+    /// Sets one setting.
+    pub fn set(&mut self, name: &str, value: &Value) -> Result<(), Error> {
         match name {
             "xds" => self.xds = text(name, value)?,
             "xds_max_message_size" => self.xds_max_message_size = number(name, value)? as usize,

@@ -15,12 +15,13 @@ mod snapshot;
 
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use parking_lot::Mutex;
+use once_cell::sync::OnceCell;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::apisix::Key;
@@ -97,6 +98,12 @@ pub struct Life {
     pub objects: Vec<(Key, KeyValue)>,
 }
 
+/// Is shown each commit before anybody else, so that nobody acts on what a kill of the process could take back.
+pub trait Keeper: Send + Sync {
+    /// Keeps the state that is about to be published. It cannot fail: what it could not keep, it tells by itself.
+    fn keep(&self, next: &Arc<Snapshot>);
+}
+
 /// Gives unix time in milliseconds.
 type Clock = Box<dyn Fn() -> Revision + Send + Sync>;
 
@@ -107,6 +114,9 @@ pub struct Store {
     state: ArcSwap<Snapshot>,
     writer: Mutex<()>,
     announced: watch::Sender<Revision>,
+    /// Those who wait outside of the event loop, with the writer's lock.
+    news: Condvar,
+    keeper: OnceCell<Box<dyn Keeper>>,
 }
 
 impl Store {
@@ -115,21 +125,11 @@ impl Store {
         Self::with_clock(options, unix_milliseconds)
     }
 
-    /// A store that goes on from what a former one held: revisions rise above its last, and what stays the same keeps
-    /// its own.
-    pub fn taking_over(life: Life, options: Options) -> Self {
-        let store = Self::new(options);
-        store.reset(life);
-        store
-    }
-
     /// Takes over what another store holds, in place of what is held: for one that follows the other and has missed
     /// commits.
     pub fn reset(&self, life: Life) {
         let _one_at_a_time = self.writer.lock();
-        let revision = life.revision;
-        self.state.store(Arc::new(Snapshot::taken_over(life)));
-        self.announced.send_replace(revision);
+        self.publish(Arc::new(Snapshot::taken_over(life)));
     }
 
     /// Repeats a commit of the store that this one follows.
@@ -141,8 +141,14 @@ impl Store {
             Event { key, current, previous }
         };
         let commit = Commit { revision, events: changes.into_iter().map(event).collect() };
-        self.state.store(Arc::new(before.after(Arc::new(commit), &self.options)));
-        self.announced.send_replace(revision);
+        self.publish(Arc::new(before.after(Arc::new(commit), &self.options)));
+    }
+
+    /// Shows each commit to `keeper` first, from now on and for good.
+    pub fn keep_with(&self, keeper: impl Keeper + 'static) {
+        let _between_two_commits = self.writer.lock();
+        let is_first = self.keeper.set(Box::new(keeper)).is_ok();
+        debug_assert!(is_first, "a store has one keeper");
     }
 
     /// An empty store on a clock that gives unix time in milliseconds.
@@ -153,6 +159,8 @@ impl Store {
             state: ArcSwap::from_pointee(Snapshot::default()),
             writer: Mutex::new(()),
             announced: watch::Sender::new(0),
+            news: Condvar::new(),
+            keeper: OnceCell::new(),
         }
     }
 
@@ -168,10 +176,21 @@ impl Store {
             return None;
         }
         let commit = Arc::new(Commit { revision, events });
-        self.state.store(Arc::new(before.after(commit.clone(), &self.options)));
-        self.announced.send_replace(revision);
+        let next = Arc::new(before.after(commit.clone(), &self.options));
+        if let Some(keeper) = self.keeper.get() {
+            keeper.keep(&next);
+        }
+        self.publish(next);
         tracing::debug!(revision, events = commit.events.len(), "committed");
         Some(commit)
+    }
+
+    /// Called with the writer's lock.
+    fn publish(&self, next: Arc<Snapshot>) {
+        let revision = next.revision();
+        self.state.store(next);
+        self.announced.send_replace(revision);
+        self.news.notify_all();
     }
 
     /// Publishes, at one new revision, that there is what a delta puts and nothing else.
@@ -195,6 +214,13 @@ impl Store {
     /// Announces each new revision, 0 before the first; revisions may be skipped.
     pub fn revisions(&self) -> watch::Receiver<Revision> {
         self.announced.subscribe()
+    }
+
+    /// Waits until the revision is another than `revision`, for this long at most. Not for the event loop.
+    pub fn wait(&self, revision: Revision, patience: Duration) {
+        let mut writer = self.writer.lock();
+        let is_old = |_: &mut ()| self.state.load().revision() == revision;
+        self.news.wait_while_for(&mut writer, is_old, patience);
     }
 
     /// How many readers are waiting for revisions: one for each stream of watches.

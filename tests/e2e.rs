@@ -10,8 +10,8 @@ use std::{
 
 use ads_server::{Acceptor, Resources};
 use apisix_mesh::{
-    agent::Agent,
     config::Config,
+    instance::Instance,
     translate::translate,
     xds::{Resource, ResourceType, Snapshot},
 };
@@ -141,7 +141,7 @@ async fn etcdctl_agrees_with_translate_after_a_thousand_changes() {
         "xds": format!("grpc://{}", acceptor.address), "etcd_listen": format!("fd:{}", listener.as_raw_fd()),
         "log_level": "error",
     });
-    let agent = Agent::start(Config::from_text(&config.to_string()).unwrap()).unwrap();
+    let instance = Instance::start(Config::from_text(&config.to_string()).unwrap()).unwrap();
     let (serve, served) = watch::channel(mesh.resources());
     let session = acceptor.session().await;
     tokio::spawn(ads_server::serve(session, served, |kind, message| panic!("{kind:?} refused: {message}")));
@@ -149,7 +149,7 @@ async fn etcdctl_agrees_with_translate_after_a_thousand_changes() {
     // Held until the first configuration is complete, and never answered with nothing.
     let first = timeout(PATIENCE, read(&address)).await.expect("the first configuration comes");
     assert_eq!(first, mesh.translation());
-    let revision = agent.revision().to_string();
+    let revision = instance.snapshot().revision().to_string();
 
     let arguments = ["watch", "--prefix", "/apisix", "--rev", &revision];
     let mut watcher = etcdctl_command(&address, &arguments).stdout(Stdio::piped()).spawn().unwrap();
@@ -175,5 +175,5 @@ async fn etcdctl_agrees_with_translate_after_a_thousand_changes() {
         apply(&event, key, value, &mut watched);
     }
     assert_eq!(read(&address).await, expected);
-    agent.stop();
+    instance.stop();
 }

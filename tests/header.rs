@@ -4,8 +4,14 @@ use std::{path::Path, process::Command};
 
 const HEADER: &str = "include/apisix_mesh.h";
 /// What the header is made of, in its order.
-const SOURCES: [&str; 5] =
-    ["src/capi/result.rs", "src/capi/process.rs", "src/capi/buffer.rs", "src/capi/list.rs", "src/capi.rs"];
+const SOURCES: [&str; 6] = [
+    "src/capi/result.rs",
+    "src/capi/process.rs",
+    "src/capi/buffer.rs",
+    "src/capi/list.rs",
+    "src/capi/settings.rs",
+    "src/capi.rs",
+];
 
 #[test]
 fn the_committed_header_is_current() {

@@ -20,7 +20,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("interception", &["error"]),
     ("status", &["config", "state", "store", "translate", "xds"]),
     ("agent", &["config", "error", "etcd", "log", "state", "status", "store", "translate", "xds"]),
-    ("capi", &["agent", "apisix", "config", "error", "etcd", "log", "state", "status", "store"]),
+    ("instance", &["agent", "config", "error", "log", "state", "status", "store"]),
+    ("capi", &["agent", "apisix", "config", "error", "instance", "log", "store"]),
 ];
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -6,8 +6,9 @@
 use std::{fmt::Display, path::PathBuf, process::ExitCode, str::FromStr};
 
 use apisix_mesh::{
-    agent::{Agent, objection, signals},
+    agent::{objection, signals},
     config::{Config, OnUnsupported, ProcessVars, SETTINGS, Setting, Vars as _, variable},
+    instance::Instance,
     interception::{self, Options, Tables},
     status, translate, xds,
 };
@@ -115,9 +116,9 @@ fn run(arguments: &ArgMatches) -> Outcome {
     let file = arguments.get_one::<String>("config").map(String::as_str);
     let config = Config::load(file, &ProcessVars, flags)?;
     let termination = signals::Termination::block();
-    let agent = Agent::start(config)?;
+    let instance = Instance::start(config)?;
     termination.wait();
-    agent.stop();
+    instance.stop();
     Ok(ExitCode::SUCCESS)
 }
 

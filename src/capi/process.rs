@@ -1,4 +1,4 @@
-//! The one instance of a process, host or follower, and the handles on it.
+//! The one instance of a process, and the handles on it.
 //!
 //! A handle is the address of the running instance; it is compared before it is used, so that a stale or made-up one
 //! is an error and not a fault. An instance carried over a fork is refused and left alone: its thread does not exist
@@ -11,58 +11,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use serde_json::Value;
 
-use crate::{
-    agent::{self, Agent},
-    config::Config,
-    error::Error,
-    log,
-    state::Follower,
-    status,
-    store::{Revision, Snapshot},
-};
+use crate::{agent, config::Config, error::Error, instance::Instance};
 
 /// A running instance of the library.
 pub struct Mesh {
     owner: u32,
-    role: Arc<Role>,
-}
-
-/// What the instance is.
-pub enum Role {
-    /// It talks to the control plane and serves the endpoint.
-    Host(Agent),
-    /// It reads what a host in another process serves.
-    Follower(Follower, Box<Config>),
-}
-
-impl Role {
-    /// The objects of the present revision.
-    pub fn snapshot(&self) -> Result<Arc<Snapshot>, Error> {
-        let present = self.present();
-        if present.is_ready() { Ok(present) } else { Err(Error::NotReady) }
-    }
-
-    /// The present revision, 0 before the first.
-    pub fn revision(&self) -> Revision {
-        self.present().revision()
-    }
-
-    fn present(&self) -> Arc<Snapshot> {
-        match self {
-            Self::Host(agent) => agent.snapshot(),
-            Self::Follower(follower, _) => follower.snapshot(),
-        }
-    }
-
-    /// What the library knows of itself.
-    pub fn status(&self) -> Value {
-        match self {
-            Self::Host(agent) => agent.status(),
-            Self::Follower(follower, config) => status::follower(config, &follower.snapshot()),
-        }
-    }
+    instance: Arc<Instance>,
 }
 
 static RUNNING: Mutex<Option<Box<Mesh>>> = Mutex::new(None);
@@ -72,25 +27,8 @@ pub fn listen(config: &Config) -> Result<c_int, Error> {
     Ok(OwnedFd::from(agent::listen(config)?).into_raw_fd())
 }
 
-/// Starts the host in this process.
-pub fn start(config: Config) -> Result<*mut Mesh, Error> {
-    run(|| Agent::start(config).map(Role::Host))
-}
-
-/// Follows the host of another process, from this one.
-pub fn follow(config: Config) -> Result<*mut Mesh, Error> {
-    run(|| {
-        let state = agent::kept(&config).ok_or_else(|| {
-            Error::config("state_dir", "not set; give it the directory of the host to follow")
-        })?;
-        log::install(config.log_level);
-        let follower =
-            Follower::new(state).map_err(|source| Error::System { what: "directory state_dir", source })?;
-        Ok(Role::Follower(follower, Box::new(config)))
-    })
-}
-
-fn run(start: impl FnOnce() -> Result<Role, Error>) -> Result<*mut Mesh, Error> {
+/// Makes the instance of this process with `start`.
+pub fn run(start: impl FnOnce() -> Result<Arc<Instance>, Error>) -> Result<*mut Mesh, Error> {
     let mut running = RUNNING.lock();
     match running.take() {
         Some(mesh) if mesh.owner == std::process::id() => {
@@ -101,8 +39,7 @@ fn run(start: impl FnOnce() -> Result<Role, Error>) -> Result<*mut Mesh, Error> 
         Some(mesh) => std::mem::forget(mesh),
         None => {}
     }
-    let role = Arc::new(start()?);
-    let mesh = running.insert(Box::new(Mesh { owner: std::process::id(), role }));
+    let mesh = running.insert(Box::new(Mesh { owner: std::process::id(), instance: start()? }));
     Ok(&raw mut **mesh)
 }
 
@@ -115,11 +52,11 @@ pub fn running() -> Result<*mut Mesh, Error> {
 }
 
 /// What a handle stands for.
-pub fn role(handle: *const Mesh) -> Result<Arc<Role>, Error> {
+pub fn instance(handle: *const Mesh) -> Result<Arc<Instance>, Error> {
     let running = RUNNING.lock();
     let mesh = running.as_deref().filter(|mesh| std::ptr::eq(*mesh, handle)).ok_or(Error::NotRunning)?;
     mesh.check_owner()?;
-    Ok(mesh.role.clone())
+    Ok(mesh.instance.clone())
 }
 
 /// Stops the instance this handle stands for.
@@ -129,8 +66,8 @@ pub fn stop(handle: *mut Mesh) -> Result<(), Error> {
     mesh.check_owner()?;
     let mesh = running.take();
     drop(running);
-    if let Some(Role::Host(agent)) = mesh.as_deref().map(|mesh| &*mesh.role) {
-        agent.stop();
+    if let Some(mesh) = mesh {
+        mesh.instance.stop();
     }
     Ok(())
 }

@@ -1,23 +1,24 @@
 //! How other processes learn that the log was written: a number in a page that all of them map.
 //!
-//! In: writes. Out: whether there was one since, for one load of memory. The page is a file of the directory, made once and
-//! never replaced, so that it outlives the process that writes. Never here: what was written.
+//! In: writes. Out: whether there was one since, for one load of memory, or a wait for the next one. The page is a file of
+//! the directory, made once and never replaced, so that it outlives the process that writes. Never here: what was written.
 
 use std::{
     io,
     path::Path,
     ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use super::file;
 
 const NAME: &str = "writes";
-const LEN: usize = size_of::<AtomicU64>();
+const LEN: usize = size_of::<AtomicU32>();
 
-/// The number, in this process's memory.
+/// The number, in this process's memory. It goes round.
 #[derive(Debug)]
-pub struct Counter(NonNull<AtomicU64>);
+pub struct Counter(NonNull<AtomicU32>);
 
 // SAFETY: it is an atomic number, and stays mapped until the counter is dropped.
 unsafe impl Send for Counter {}
@@ -30,8 +31,7 @@ impl Counter {
         use std::os::fd::AsRawFd as _;
 
         file::make_directory(directory)?;
-        let path = directory.join(NAME);
-        let page = file::options().create(true).truncate(false).read(true).write(true).open(path)?;
+        let page = file::open(&directory.join(NAME))?;
         // Zeros are added, nothing is cut: other processes have it mapped.
         if page.metadata()?.len() < LEN as u64 {
             page.set_len(LEN as u64)?;
@@ -48,16 +48,28 @@ impl Counter {
     }
 
     /// How many writes there have been.
-    pub fn get(&self) -> u64 {
+    pub fn get(&self) -> u32 {
         self.number().load(Ordering::Acquire)
     }
 
     /// Tells of one more write.
     pub fn add(&self) {
         self.number().fetch_add(1, Ordering::Release);
+        // SAFETY: the address of a number that stays mapped; the call wakes who waits for it, here or elsewhere.
+        unsafe { libc::syscall(libc::SYS_futex, self.0.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
     }
 
-    fn number(&self) -> &AtomicU64 {
+    /// Waits until it is no longer `number`, for this long at most; may come back early.
+    pub fn wait(&self, number: u32, patience: Duration) {
+        let Ok(seconds) = patience.as_secs().try_into() else { return };
+        let patience = libc::timespec { tv_sec: seconds, tv_nsec: patience.subsec_nanos().into() };
+        // SAFETY: the address as above, and a time that outlives the call, which writes neither.
+        unsafe {
+            libc::syscall(libc::SYS_futex, self.0.as_ptr(), libc::FUTEX_WAIT, number, &raw const patience)
+        };
+    }
+
+    fn number(&self) -> &AtomicU32 {
         // SAFETY: mapped until the drop, aligned to a page, and only ever used as this atomic by all processes.
         unsafe { self.0.as_ref() }
     }

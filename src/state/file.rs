@@ -2,18 +2,19 @@
 //!
 //! In: records. Out: a file that begins with this format's name and version, and at the next start what it holds. A new
 //! file gets its name when it is whole and on the disk; what is appended is on the disk when the system gets to it, which
-//! a kill of the process does not hinder.
+//! a kill of the process does not hinder. Files belong to whom the directory belongs to, whoever makes them: nginx's
+//! privileged agent is root, the workers that follow it are not.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
 
-use super::record::{self, Record};
+use super::record::Record;
 use crate::store::{Life, Revision};
 
 /// What a file begins with, before the number of its format.
@@ -38,17 +39,26 @@ pub struct Log {
 }
 
 impl Log {
-    /// A new log that begins with this record, in place of the one before.
+    /// A new log that begins with this record. It has no name that anybody looks for.
     pub fn begin(path: &Path, first: &Record) -> io::Result<Self> {
-        let new = path.with_extension("new");
-        let mut file = options().create(true).truncate(true).write(true).open(&new)?;
+        let new = new_name(path);
+        // Another process may have been killed over it, or be writing it still: that one's file is no longer this.
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = open(&new)?;
         let mut bytes = [NAME, &[FORMAT]].concat();
         bytes.extend(first.encode());
         file.write_all(&bytes)?;
         file.sync_all()?;
-        std::fs::rename(&new, path)?;
         let len = bytes.len() as u64;
         Ok(Self { file, revision: first.revision, base: len, len })
+    }
+
+    /// Puts it in place of the one before.
+    pub fn publish(&self, path: &Path) -> io::Result<()> {
+        std::fs::rename(new_name(path), path)
     }
 
     /// Adds a record.
@@ -66,12 +76,17 @@ impl Log {
     }
 }
 
+fn new_name(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
 /// What a log holds.
 #[derive(Debug)]
 pub struct Read {
+    /// What it begins with.
     pub life: Life,
-    /// Where it ends early, in a record that is not whole.
-    pub torn_at: Option<usize>,
+    /// What came after.
+    pub records: Vec<Record>,
     /// Where the next record will be.
     pub tail: Tail,
 }
@@ -80,6 +95,7 @@ pub struct Read {
 #[derive(Debug)]
 pub struct Tail {
     file: File,
+    base: u64,
     at: u64,
 }
 
@@ -96,6 +112,16 @@ impl Tail {
         let (records, len) = whole_records(Bytes::from(bytes));
         self.at += len as u64;
         Ok(Some(records))
+    }
+
+    /// The log that goes on from here, at the revision that was read last; and where it was torn.
+    pub fn resume(self, path: &Path, revision: Revision) -> io::Result<(Log, Option<u64>)> {
+        let Self { base, at, .. } = self;
+        let mut file = open(path)?;
+        let torn_at = (file.metadata()?.len() > at).then_some(at);
+        file.set_len(at)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok((Log { file, revision, base, len: at }, torn_at))
     }
 }
 
@@ -128,11 +154,10 @@ pub fn read(path: &Path, origin: &str) -> Result<Option<Read>, String> {
     if first.origin != origin {
         return Err(format!("made from {:?}, these settings say {origin:?}", first.origin));
     }
-    let start = len - rest.len();
+    let base = len - rest.len();
     let (records, read) = whole_records(rest);
-    let end = start + read;
-    let torn_at = (end < len).then_some(end);
-    Ok(Some(Read { life: record::life(first, records), torn_at, tail: Tail { file, at: end as u64 } }))
+    let tail = Tail { file, base: base as u64, at: (base + read) as u64 };
+    Ok(Some(Read { life: first.life(), records, tail }))
 }
 
 /// Makes the directory, for its owner alone.
@@ -140,9 +165,15 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// For files of their owner alone.
-pub fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.mode(0o600);
-    options
+/// Opens a file to read and write; made if it is not there, for the directory's owner alone, and never cut.
+pub fn open(path: &Path) -> io::Result<File> {
+    let file =
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
+    let owner = std::fs::metadata(path.parent().unwrap_or(path))?;
+    let made = file.metadata()?;
+    if (made.uid(), made.gid()) != (owner.uid(), owner.gid()) {
+        // Only root may; anybody else who could open it can go on with it as it is.
+        let _ = std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()));
+    }
+    Ok(file)
 }

@@ -3,8 +3,6 @@
 //! In: a snapshot or a commit. Out: bytes, and back. A record is its length, its check sum, and a protobuf message, whose
 //! field numbers are the format: they are never given another meaning. Never here: a file.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
@@ -102,6 +100,13 @@ impl Record {
         keys.clone().all(|key| Key::parse(key).is_some()).then_some(record)
     }
 
+    /// What the first record of a file says there is.
+    pub fn life(self) -> Life {
+        let (first, revision) = (self.first, self.revision);
+        let objects = self.changes().filter_map(|(key, current)| Some((key, current?))).collect();
+        Life { first, revision, objects }
+    }
+
     /// What the record says became of each object.
     pub fn changes(self) -> impl Iterator<Item = (Key, Option<KeyValue>)> {
         let put = |put: Put| {
@@ -123,21 +128,4 @@ impl Put {
             version: kv.version,
         }
     }
-}
-
-/// What all records of a file come to.
-pub fn life(first: Record, rest: impl IntoIterator<Item = Record>) -> Life {
-    let mut life = Life { first: first.first, revision: first.revision, objects: Vec::new() };
-    let mut objects = BTreeMap::new();
-    for record in std::iter::once(first).chain(rest) {
-        life.revision = record.revision;
-        for (key, current) in record.changes() {
-            match current {
-                Some(kv) => drop(objects.insert(key, kv)),
-                None => drop(objects.remove(&key)),
-            }
-        }
-    }
-    life.objects = objects.into_iter().collect();
-    life
 }

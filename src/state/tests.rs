@@ -1,14 +1,18 @@
 //! Whatever happens to the file: what is served is what was there at some commit, or nothing.
 
-use std::time::Duration;
+use std::{
+    os::unix::fs::MetadataExt as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::*;
+use super::{record::Record, *};
 use crate::{
     apisix::{Directory, Key},
-    store::{Delta, Options},
+    store::{Delta, Life, Options, Snapshot, Store},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,23 +28,22 @@ fn life(snapshot: &Snapshot) -> Life {
     Life { first: snapshot.first_revision(), revision: snapshot.revision(), objects }
 }
 
-/// Runs `work` while the state is saved.
-fn while_saving(state: &State, store: &Arc<Store>, work: impl AsyncFnOnce()) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async {
-        tokio::select! {
-            () = state.clone().save(store.clone()) => panic!("saving ended"),
-            done = tokio::time::timeout(PATIENCE, work()) => done.unwrap(),
-        }
-    });
+/// A process that holds the directory, and what it found there.
+struct Holder {
+    store: Arc<Store>,
+    found: Found,
+    _hold: Hold,
 }
 
-async fn until_saved(state: &State, store: &Store) {
-    let path = state.directory.join(LOG);
-    let expected = life(&store.snapshot());
-    while file::read(&path, &state.origin).ok().flatten().map(|read| read.life).as_ref() != Some(&expected) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+fn hold(state: &State) -> Holder {
+    let hold = state.try_hold().unwrap().expect("nobody else has it");
+    let (store, found) = Follower::new(state.clone()).unwrap().take_over(&hold).unwrap();
+    Holder { store, found, _hold: hold }
+}
+
+fn kept(state: &State) -> Option<Life> {
+    let store = Follower::new(state.clone()).unwrap().snapshot();
+    store.is_ready().then(|| life(&store))
 }
 
 /// A directory that is gone at the end of the test.
@@ -82,10 +85,13 @@ fn log(deltas: &[Delta]) -> (Vec<u8>, Vec<Life>, Vec<usize>) {
     (bytes, lives, ends)
 }
 
-fn read_back(bytes: Vec<u8>) -> Option<Life> {
-    let mut bytes = Bytes::from(bytes);
-    let first = Record::decode(&mut bytes)?;
-    Some(record::life(first, std::iter::from_fn(|| Record::decode(&mut bytes))))
+fn read_back(path: &std::path::Path, bytes: &[u8]) -> Option<Life> {
+    std::fs::write(path, [b"apisix-mesh objects \x01", bytes].concat()).unwrap();
+    let file::Read { life: first, records, .. } = file::read(path, "").ok()??;
+    let store = Store::new(Options::default());
+    store.reset(first);
+    records.into_iter().for_each(|record| store.replay(record.revision, record.changes()));
+    Some(life(&store.snapshot()))
 }
 
 proptest! {
@@ -97,7 +103,10 @@ proptest! {
     ) {
         let deltas: Vec<_> = changes.iter().map(|(puts, deletes)| delta(puts, deletes)).collect();
         let (mut bytes, lives, ends) = log(&deltas);
-        prop_assert_eq!(read_back(bytes.clone()), lives.last().cloned());
+        let scratch = Scratch::new("cut");
+        file::make_directory(&scratch.0).unwrap();
+        let path = scratch.0.join(LOG);
+        prop_assert_eq!(read_back(&path, &bytes), lives.last().cloned());
         let at = at.index(bytes.len());
         match flip {
             Some(bit) => bytes[at] ^= 1 << bit,
@@ -105,52 +114,95 @@ proptest! {
         }
         let whole = ends.iter().filter(|end| **end <= at).count();
         let expected = whole.checked_sub(1).map(|last| lives[last].clone());
-        prop_assert_eq!(read_back(bytes), expected);
+        prop_assert_eq!(read_back(&path, &bytes), expected);
     }
 }
 
 #[test]
-fn what_was_committed_is_restored_with_its_revisions() {
+fn what_was_committed_is_restored_with_its_revisions_and_history() {
     let scratch = Scratch::new("restore");
     let state = scratch.state();
-    assert_eq!(state.restore(), (None, Found::Nothing));
-    let store = Arc::new(Store::new(Options::default()));
-    store.commit(&delta(&[(1, 1), (2, 1)], &[]));
-    while_saving(&state, &store, async || {
-        until_saved(&state, &store).await;
-        store.commit(&delta(&[(1, 2), (3, 1)], &[2]));
-        until_saved(&state, &store).await;
-    });
-    let (restored, found) = state.restore();
-    let restored = restored.unwrap();
-    assert_eq!(restored, life(&store.snapshot()));
-    assert_eq!(found, Found::Restored { revision: restored.revision });
+    let first = hold(&state);
+    assert_eq!(first.found, Found::Nothing);
+    first.store.commit(&delta(&[(1, 1), (2, 1)], &[]));
+    assert_eq!(kept(&state), Some(life(&first.store.snapshot())));
+    let began = first.store.snapshot().revision();
+    first.store.commit(&delta(&[(1, 2), (3, 1)], &[2]));
+    let left = first.store.snapshot();
+    drop(first);
 
-    let next = Store::taking_over(restored, Options::default());
-    assert!(next.commit_all(delta(&[(1, 2), (3, 1)], &[])).is_none(), "nothing changed");
-    let commit = next.commit_all(delta(&[(3, 1), (4, 1)], &[])).unwrap();
-    assert!(commit.revision > store.snapshot().revision());
+    let next = hold(&state);
+    assert_eq!(next.found, Found::Restored { revision: left.revision() });
+    assert_eq!(life(&next.store.snapshot()), life(&left));
+    let events = |s: &Snapshot| s.commits_since(began).unwrap().map(|c| c.events.clone()).collect::<Vec<_>>();
+    assert_eq!(events(&next.store.snapshot()), events(&left));
+
+    assert!(next.store.commit_all(delta(&[(1, 2), (3, 1)], &[])).is_none(), "nothing changed");
+    let commit = next.store.commit_all(delta(&[(3, 1), (4, 1)], &[])).unwrap();
+    assert!(commit.revision > left.revision());
     let keys: Vec<_> = commit.events.iter().map(|e| (e.key.id(), e.current.is_some())).collect();
     assert_eq!(keys, [("4", true), ("1", false)]);
-    let kept = |store: &Store| store.snapshot().get("/routes/3").cloned();
-    assert_eq!(kept(&next), kept(&store));
+    assert_eq!(next.store.snapshot().get("/routes/3"), left.get("/routes/3"));
+    assert_eq!(kept(&state), Some(life(&next.store.snapshot())));
+}
+
+#[test]
+fn what_a_reader_of_the_store_sees_is_in_the_log() {
+    let scratch = Scratch::new("ahead");
+    let state = scratch.state();
+    let holder = hold(&state);
+    let writer = holder.store.clone();
+    let writing = std::thread::spawn(move || {
+        for n in 0..200 {
+            writer.commit(&delta(&[(n % 5, n)], &[]));
+        }
+    });
+    let mut seen = 0;
+    while !writing.is_finished() {
+        holder.store.wait(seen, Duration::from_millis(100));
+        seen = holder.store.snapshot().revision();
+        let logged = kept(&state).map_or(0, |life| life.revision);
+        assert!(logged >= seen, "revision {seen} is published, the log ends at {logged}");
+    }
+    writing.join().unwrap();
+}
+
+#[test]
+fn a_torn_end_is_dropped_and_written_over() {
+    let scratch = Scratch::new("torn");
+    let state = scratch.state();
+    let path = scratch.0.join(LOG);
+    let holder = hold(&state);
+    holder.store.commit(&delta(&[(1, 1)], &[]));
+    let whole = std::fs::metadata(&path).unwrap().len();
+    holder.store.commit(&delta(&[(1, 2)], &[]));
+    drop(holder);
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(whole + 7).unwrap();
+    let holder = hold(&state);
+    assert_eq!(holder.store.snapshot().get("/routes/1").unwrap().value, r#"{"v":1}"#);
+    holder.store.commit(&delta(&[(1, 3)], &[]));
+    assert_eq!(kept(&state), Some(life(&holder.store.snapshot())));
 }
 
 #[test]
 fn a_log_that_grew_is_written_anew() {
     let scratch = Scratch::new("grown");
     let state = scratch.state();
-    let store = Arc::new(Store::new(Options::default()));
+    let holder = hold(&state);
     let value = |n: usize| Bytes::from(format!("\"{n}{}\"", "x".repeat(100_000)));
     let put = |n| Delta { puts: vec![(Key::new(Directory::Routes, "1"), value(n))], deletes: Vec::new() };
-    store.commit(&put(0));
-    while_saving(&state, &store, async || {
-        for n in 1..40 {
-            store.commit(&put(n));
-            until_saved(&state, &store).await;
-            assert!(std::fs::metadata(scratch.0.join(LOG)).unwrap().len() < 1_400_000);
-        }
-    });
+    let inode = || std::fs::metadata(scratch.0.join(LOG)).unwrap().ino();
+    holder.store.commit(&put(0));
+    let first = inode();
+    let end = Instant::now() + PATIENCE;
+    let mut n = 0;
+    while inode() == first {
+        assert!(Instant::now() < end, "{n} commits went to one log");
+        n += 1;
+        holder.store.commit(&put(n));
+        assert_eq!(kept(&state), Some(life(&holder.store.snapshot())));
+    }
+    assert!(n > 9, "a megabyte of history is nothing to write anew, {n} commits were enough");
 }
 
 type Damage = fn(&mut Vec<u8>);
@@ -159,12 +211,10 @@ type Damage = fn(&mut Vec<u8>);
 fn what_cannot_be_served_is_set_aside() {
     let scratch = Scratch::new("aside");
     let state = scratch.state();
-    let store = Store::new(Options::default());
-    store.commit(&delta(&[(1, 1)], &[]));
     let path = scratch.0.join(LOG);
-    file::make_directory(&scratch.0).unwrap();
     let good = || {
-        Log::begin(&path, &Record::of_snapshot(&store.snapshot(), state.origin.clone())).unwrap();
+        let _ = std::fs::remove_file(&path);
+        hold(&state).store.commit(&delta(&[(1, 1)], &[]));
         std::fs::read(&path).unwrap()
     };
     let cases: [(&str, Damage); 5] = [
@@ -178,30 +228,34 @@ fn what_cannot_be_served_is_set_aside() {
         let mut bytes = good();
         damage(&mut bytes);
         std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(state.restore(), (None, Found::SetAside(problem.to_owned())));
+        let holder = hold(&state);
+        assert_eq!(holder.found, Found::SetAside(problem.to_owned()));
+        assert!(!holder.store.snapshot().is_ready());
         assert_eq!(std::fs::read(scratch.0.join(SET_ASIDE)).unwrap(), bytes);
-        assert_eq!(state.restore(), (None, Found::Nothing));
+        drop(holder);
+        assert_eq!(hold(&state).found, Found::Nothing);
     }
     good();
-    let (restored, found) = State::new(&scratch.0, "grpc://b:1").restore();
     let problem = r#"made from "grpc://a:1", these settings say "grpc://b:1""#;
-    assert_eq!((restored, found), (None, Found::SetAside(problem.to_owned())));
+    assert_eq!(hold(&State::new(&scratch.0, "grpc://b:1")).found, Found::SetAside(problem.to_owned()));
 }
 
 #[test]
-fn one_process_writes_at_a_time() {
+fn one_process_holds_and_the_next_waits() {
     let scratch = Scratch::new("lock");
     let state = scratch.state();
-    let store = Arc::new(Store::new(Options::default()));
-    store.commit(&delta(&[(1, 1)], &[]));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let held = runtime.block_on(state.lock()).unwrap();
-    while_saving(&state, &store, async || {
-        tokio::time::sleep(LOCK_POLL * 3).await;
-        assert!(!scratch.0.join(LOG).exists());
-        drop(held);
-        until_saved(&state, &store).await;
-    });
+    let first = state.try_hold().unwrap().expect("nobody has it");
+    assert!(state.try_hold().unwrap().is_none());
+    let waiting = {
+        let state = state.clone();
+        std::thread::spawn(move || state.hold().unwrap())
+    };
+    assert!(state.try_hold().unwrap().is_none());
+    drop(first);
+    let second = waiting.join().unwrap();
+    assert!(state.try_hold().unwrap().is_none());
+    drop(second);
+    assert!(state.try_hold().unwrap().is_some());
 }
 
 #[test]
@@ -214,28 +268,35 @@ fn a_follower_sees_each_write_and_each_new_log_and_each_new_host() {
     let put = |n| Delta { puts: vec![(Key::new(Directory::Routes, "1"), value(n))], deletes: Vec::new() };
     let mut seen = 0;
     for host in 0..3 {
-        let (restored, _) = state.restore();
-        let store = Arc::new(match restored {
-            Some(life) => Store::taking_over(life, Options::default()),
-            None => Store::new(Options::default()),
-        });
-        while_saving(&state, &store, async || {
-            for n in 0..20 {
-                store.commit(&put(100 * host + n));
-                while life(&follower.snapshot()) != life(&store.snapshot()) {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                assert!(follower.snapshot().revision() > seen);
-                seen = follower.snapshot().revision();
-            }
-            store.commit(&delta(&[(2, 1)], &[1]));
-            while follower.snapshot().get("/routes/1").is_some() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            let kinds =
-                |s: &Snapshot| s.commits_since(seen).unwrap().map(|c| c.events.clone()).collect::<Vec<_>>();
-            assert_eq!(kinds(&follower.snapshot()), kinds(&store.snapshot()));
-            store.commit(&delta(&[], &[2]));
-        });
+        let Holder { store, _hold, .. } = hold(&state);
+        for n in 0..20 {
+            store.commit(&put(100 * host + n));
+            assert_eq!(life(&follower.snapshot()), life(&store.snapshot()));
+            assert!(follower.snapshot().revision() > seen);
+            seen = follower.snapshot().revision();
+        }
+        store.commit(&delta(&[(2, 1)], &[1]));
+        assert!(follower.snapshot().get("/routes/1").is_none());
+        let events =
+            |s: &Snapshot| s.commits_since(seen).unwrap().map(|c| c.events.clone()).collect::<Vec<_>>();
+        assert_eq!(events(&follower.snapshot()), events(&store.snapshot()));
+        store.commit(&delta(&[], &[2]));
     }
+}
+
+#[test]
+fn a_follower_is_woken_by_a_write() {
+    let scratch = Scratch::new("wait");
+    let state = scratch.state();
+    let follower = Follower::new(state.clone()).unwrap();
+    let holder = hold(&state);
+    let waiting = std::thread::spawn(move || {
+        let end = Instant::now() + PATIENCE;
+        while !follower.snapshot().is_ready() && Instant::now() < end {
+            follower.wait(0, PATIENCE);
+        }
+        follower.snapshot().revision()
+    });
+    holder.store.commit(&delta(&[(1, 1)], &[]));
+    assert_eq!(waiting.join().unwrap(), holder.store.snapshot().revision());
 }

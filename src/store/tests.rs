@@ -198,7 +198,8 @@ fn a_store_takes_over_what_a_former_one_held() {
     let before = former.snapshot();
     let objects: Vec<_> = before.objects_from("").map(|(key, kv)| (key.clone(), kv.clone())).collect();
     let life = Life { first: before.first_revision(), revision: before.revision(), objects: objects.clone() };
-    let store = Store::taking_over(life, Options { max_commits: 2, ..Options::default() });
+    let store = Store::new(Options { max_commits: 2, ..Options::default() });
+    store.reset(life);
 
     let snapshot = store.snapshot();
     assert!(snapshot.is_ready());

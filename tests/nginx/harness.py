@@ -17,7 +17,8 @@ import tempfile
 import time
 import traceback
 
-NGINX = os.environ.get("NGINX", "nginx")
+# By its whole path: an upgrade executes it by the same name, without a search.
+NGINX = shutil.which(os.environ.get("NGINX", "nginx"))
 MODULES = os.environ["MODULES"]
 LIFE_CYCLE = "load_module %s/ngx_apisix_mesh_module.so;" % MODULES
 HTTP_VARIABLE = "load_module %s/ngx_http_connection_original_dst_module.so;" % MODULES
@@ -92,6 +93,30 @@ def threads(pid):
         return []
 
 
+def thread_names(pid):
+    names = []
+    for task in threads(pid):
+        try:
+            with open("/proc/%d/task/%d/comm" % (pid, task)) as file:
+                names.append(file.read().rstrip())
+        except OSError:
+            pass  # ended while we looked
+    return names
+
+
+def children(pid):
+    pids = []
+    for task in threads(pid):
+        with open("/proc/%d/task/%d/children" % (pid, task)) as file:
+            pids += [int(pid) for pid in file.read().split()]
+    return pids
+
+
+def hosts(pid):
+    """The process and its children that host the library: those with its thread at work, not standing by."""
+    return [pid for pid in [pid, *children(pid)] if "apisix-mesh" in thread_names(pid)]
+
+
 def sockets(pid):
     """The inodes of a process's listening TCP sockets, by port."""
     ports = {}
@@ -128,9 +153,10 @@ def get(port, host="127.0.0.1", path="/", unix=None):
 class Nginx:
     """One nginx in a folder of its own; use it in a `with`."""
 
-    def __init__(self, configuration, nginx=NGINX, single=False, user="root", limits=()):
+    def __init__(self, configuration, nginx=NGINX, single=False, daemon=False, user="root", limits=()):
         self.nginx = nginx
         self.single = single
+        self.daemon = daemon
         self.user = user
         self.limits = limits  # of setrlimit: (what, how much)
         self.folder = tempfile.mkdtemp(prefix="apisix-mesh-nginx-%d-" % os.getpid())
@@ -139,8 +165,8 @@ class Nginx:
         self.configure(configuration)
 
     def configure(self, configuration):
-        common = "daemon off; user %s; pid %s/pid; error_log %s/error.log debug;\n" % (
-            self.user, self.folder, self.folder)
+        common = "daemon %s; user %s; pid %s/pid; error_log %s/error.log debug;\n" % (
+            "on" if self.daemon else "off", self.user, self.folder, self.folder)
         if self.single:
             common += "master_process off;\n"
         text = configuration.replace("FOLDER", self.folder)
@@ -173,12 +199,25 @@ class Nginx:
             resource.setrlimit(what, (value, value))
 
     def _started(self):
-        if self.process.poll() is not None:
+        if self.process.poll() not in (None, 0):
             raise AssertionError("nginx ended: " + self.stderr_text())
-        return os.path.exists(self.folder + "/pid") and (self.single or self.workers())
+        return self.pid_in_file() and (self.single or self.workers())
+
+    def pid_in_file(self):
+        """The master by its file, if there is one."""
+        try:
+            with open(self.folder + "/pid") as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            return None
 
     def __exit__(self, *_):
-        if self.process and self.process.poll() is None:
+        if self.daemon:
+            master = self.pid_in_file()
+            if master:
+                os.kill(master, signal.SIGTERM)
+                wait_for("nginx to end", lambda: not os.path.exists("/proc/%d" % master))
+        elif self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(10)
@@ -200,14 +239,10 @@ class Nginx:
 
     @property
     def pid(self):
-        return self.process.pid
+        return self.pid_in_file() if self.daemon else self.process.pid
 
     def children(self):
-        pids = []
-        for task in threads(self.pid):
-            with open("/proc/%d/task/%d/children" % (self.pid, task)) as file:
-                pids += [int(pid) for pid in file.read().split()]
-        return pids
+        return children(self.pid)
 
     def workers(self, title="worker process"):
         """Workers by title; those that shut down have a longer one."""
@@ -222,14 +257,13 @@ class Nginx:
         return found
 
     def hosts(self):
-        """The processes of this nginx that run the library: those with a second thread."""
-        return [pid for pid in [self.pid, *self.children()] if len(threads(pid)) > 1]
+        return hosts(self.pid)
 
     def host(self):
         return wait_for("one process to host the library", lambda: self.hosts())[0]
 
     def reload(self):
-        self.process.send_signal(signal.SIGHUP)
+        os.kill(self.pid, signal.SIGHUP)
 
 
 def block(folder_of_xds, extra="", listen="etcd_listen 127.0.0.1:2379;"):

@@ -46,12 +46,13 @@ typedef enum {
 } apisix_mesh_log_level;
 typedef struct apisix_mesh_list apisix_mesh_list;
 typedef struct apisix_mesh apisix_mesh;
-typedef void (*apisix_mesh_log_fn)(void *data, apisix_mesh_log_level level, const char *text,
-    size_t len);
+typedef struct apisix_mesh_config apisix_mesh_config;
 typedef struct {
   const char *data;
   size_t len;
 } apisix_mesh_buffer;
+typedef void (*apisix_mesh_log_fn)(void *data, apisix_mesh_log_level level, const char *text,
+    size_t len);
 typedef struct {
   const char *key;
   size_t key_len;
@@ -63,10 +64,17 @@ typedef struct {
 uint32_t apisix_mesh_abi_version(void);
 const char *apisix_mesh_version(void);
 apisix_mesh_result apisix_mesh_config_check(const char *config, size_t config_len);
+apisix_mesh_config *apisix_mesh_config_new(void);
+apisix_mesh_result apisix_mesh_config_set(apisix_mesh_config *config, const char *name,
+    size_t name_len, const char *value, size_t value_len);
+apisix_mesh_result apisix_mesh_config_text(const apisix_mesh_config *config,
+    apisix_mesh_buffer *json);
+void apisix_mesh_config_free(apisix_mesh_config *config);
 apisix_mesh_result apisix_mesh_listen(const char *config, size_t config_len, int *fd);
 void apisix_mesh_set_log(apisix_mesh_log_fn log, void *data);
 apisix_mesh_result apisix_mesh_start(const char *config, size_t config_len, apisix_mesh **mesh);
-apisix_mesh_result apisix_mesh_follow(const char *config, size_t config_len, apisix_mesh **mesh);
+apisix_mesh_result apisix_mesh_follow(const char *config, size_t config_len,
+    apisix_mesh **mesh);
 apisix_mesh_result apisix_mesh_running(apisix_mesh **mesh);
 apisix_mesh_result apisix_mesh_stop(apisix_mesh *mesh);
 apisix_mesh_result apisix_mesh_get(const apisix_mesh *mesh, const char *key, size_t key_len,
@@ -81,6 +89,8 @@ apisix_mesh_result apisix_mesh_list_get(const apisix_mesh_list *list, size_t ind
     apisix_mesh_item *item);
 void apisix_mesh_list_free(apisix_mesh_list *list);
 apisix_mesh_result apisix_mesh_revision(const apisix_mesh *mesh, int64_t *revision);
+apisix_mesh_result apisix_mesh_wait(const apisix_mesh *mesh, int64_t after,
+    uint32_t milliseconds, int64_t *revision);
 apisix_mesh_result apisix_mesh_status(const apisix_mesh *mesh, apisix_mesh_buffer *json);
 void apisix_mesh_buffer_free(apisix_mesh_buffer *buffer);
 apisix_mesh_buffer apisix_mesh_last_error(void);
