@@ -402,13 +402,22 @@ apisix_mesh_result apisix_mesh_wait(const apisix_mesh *mesh,
 
 /**
  * What the library knows of itself, as a JSON object in `*json`, to be given back with apisix_mesh_buffer_free:
- * `ready`, `revision`, `objects`, `etcd`, `xds` (connection, per type what is held, rejected and missing) and `issues`
- * (what the control plane asked for and APISIX cannot do, by resource and field path).
+ * `role`, `ready`, `revision`, `objects`, `state`, and in the host `etcd`, `xds` (connection, per type what is held, rejected
+ * and missing) and `issues` (what the control plane asked for and APISIX cannot do, by resource and field path).
  *
  * `mesh` is a valid handle, `json` points to writable memory.
  */
 apisix_mesh_result apisix_mesh_status(const apisix_mesh *mesh,
                                       apisix_mesh_buffer *json);
+
+/**
+ * The same for a monitoring system, in Prometheus' text format: gauges whose names start with `apisix_mesh_`, each with
+ * its line of help. `*text` is to be given back with apisix_mesh_buffer_free.
+ *
+ * `mesh` is a valid handle, `text` points to writable memory.
+ */
+apisix_mesh_result apisix_mesh_metrics(const apisix_mesh *mesh,
+                                       apisix_mesh_buffer *text);
 
 /**
  * Frees what a buffer holds and empties it; NULL and empty buffers are fine.

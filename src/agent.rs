@@ -11,7 +11,6 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -20,7 +19,7 @@ use crate::{
     error::Error,
     etcd,
     state::{Found, Hold, State},
-    status,
+    status::{Host, Report},
     store::{Revision, Snapshot, Store},
     translate::Translator,
     xds::{Source, SourceStatus},
@@ -128,14 +127,21 @@ impl Agent {
         self.shared.store.wait(revision, patience);
     }
 
-    /// What the library knows of itself.
-    pub fn status(&self) -> Value {
+    /// Shows what the library knows of itself.
+    pub fn report<T>(&self, show: impl FnOnce(&Report) -> T) -> T {
         let shared = &self.shared;
         let (issues, routing) = {
             let translator = shared.translator.lock();
             (translator.issues(), translator.routing())
         };
-        status::report(&shared.config, &shared.store, &shared.source, shared.found.as_ref(), &issues, routing)
+        let host = Host {
+            found: shared.found.as_ref(),
+            source: &shared.source,
+            issues: &issues,
+            routing,
+            watches: shared.store.readers(),
+        };
+        show(&Report { config: &shared.config, snapshot: &shared.store.snapshot(), host: Some(host) })
     }
 }
 

@@ -34,6 +34,7 @@ use crate::{
     error::Error,
     instance::Instance,
     log::{self, Level},
+    metrics,
 };
 
 /// The version of this interface. It changes when a caller built against an older header would break.
@@ -429,8 +430,8 @@ pub unsafe extern "C" fn apisix_mesh_wait(
 }
 
 /// What the library knows of itself, as a JSON object in `*json`, to be given back with apisix_mesh_buffer_free:
-/// `ready`, `revision`, `objects`, `etcd`, `xds` (connection, per type what is held, rejected and missing) and `issues`
-/// (what the control plane asked for and APISIX cannot do, by resource and field path).
+/// `role`, `ready`, `revision`, `objects`, `state`, and in the host `etcd`, `xds` (connection, per type what is held, rejected
+/// and missing) and `issues` (what the control plane asked for and APISIX cannot do, by resource and field path).
 ///
 /// `mesh` is a valid handle, `json` points to writable memory.
 #[unsafe(no_mangle)]
@@ -438,7 +439,21 @@ pub unsafe extern "C" fn apisix_mesh_status(mesh: *const Mesh, json: *mut Buffer
     call(|| {
         // SAFETY: the caller's promise.
         let json = unsafe { out("json", json) }?;
-        *json = Buffer::new(process::instance(mesh)?.status().to_string().as_bytes());
+        *json = Buffer::new(process::instance(mesh)?.report(|report| report.json()).to_string().as_bytes());
+        Ok(())
+    })
+}
+
+/// The same for a monitoring system, in Prometheus' text format: gauges whose names start with `apisix_mesh_`, each with
+/// its line of help. `*text` is to be given back with apisix_mesh_buffer_free.
+///
+/// `mesh` is a valid handle, `text` points to writable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn apisix_mesh_metrics(mesh: *const Mesh, text: *mut Buffer) -> MeshResult {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let text = unsafe { out("text", text) }?;
+        *text = Buffer::new(process::instance(mesh)?.report(metrics::text).as_bytes());
         Ok(())
     })
 }

@@ -12,7 +12,6 @@ use std::{
 
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
-use serde_json::Value;
 use tracing::warn;
 
 use crate::{
@@ -21,7 +20,7 @@ use crate::{
     error::Error,
     log,
     state::{Follower, Hold, State},
-    status,
+    status::Report,
     store::{self, Revision, Snapshot, Store},
 };
 
@@ -120,11 +119,11 @@ impl Instance {
         }
     }
 
-    /// What the library knows of itself.
-    pub fn status(&self) -> Value {
+    /// Shows what the library knows of itself.
+    pub fn report<T>(&self, show: impl FnOnce(&Report) -> T) -> T {
         match self.agent.get() {
-            Some(agent) => agent.status(),
-            None => status::follower(&self.config, &self.snapshot()),
+            Some(agent) => agent.report(show),
+            None => show(&Report { config: &self.config, snapshot: &self.snapshot(), host: None }),
         }
     }
 

@@ -19,6 +19,7 @@ pub mod etcd;
 pub mod instance;
 pub mod interception;
 pub mod log;
+pub mod metrics;
 pub mod pb;
 pub mod state;
 pub mod status;

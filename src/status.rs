@@ -1,7 +1,7 @@
 //! What the library knows of itself, for people: one JSON object.
 //!
-//! In: the state of every stage. Out: `{"version", "pid", "role", "ready", "revision", "objects", "etcd", "state", "xds",
-//! "routing", "issues"}`. Never here: a decision.
+//! In: the state of every stage. Out: `{"version", "pid", "role", "ready", "revision", "objects", "state", "etcd", "xds",
+//! "routing", "issues"}`, the last four from the host. Never here: a decision.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     config::Config,
     state::Found,
-    store::{Snapshot, Store},
+    store::Snapshot,
     translate::{Issue, Routing, Severity},
     xds::SourceStatus,
 };
@@ -34,40 +34,60 @@ pub fn shown(issues: &[Issue]) -> Value {
     json!(issues.collect::<Vec<_>>())
 }
 
-/// The report of a process that follows a host.
-pub fn follower(config: &Config, snapshot: &Snapshot) -> Value {
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "pid": std::process::id(),
-        "role": "follower",
-        "ready": snapshot.is_ready(),
-        "revision": snapshot.revision(),
-        "objects": snapshot.len(),
-        "state": {"directory": config.state_dir},
-    })
+/// What is known in one process.
+pub struct Report<'a> {
+    /// Its settings.
+    pub config: &'a Config,
+    /// What it serves.
+    pub snapshot: &'a Snapshot,
+    /// What only the host knows.
+    pub host: Option<Host<'a>>,
 }
 
-/// The whole report of a host.
-pub fn report(
-    config: &Config,
-    store: &Store,
-    source: &SourceStatus,
-    found: Option<&Found>,
-    issues: &[Issue],
-    routing: Routing,
-) -> Value {
-    let snapshot = store.snapshot();
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "pid": std::process::id(),
-        "role": "host",
-        "ready": snapshot.is_ready(),
-        "revision": snapshot.revision(),
-        "objects": snapshot.len(),
-        "etcd": {"listen": config.etcd_listen, "prefix": config.etcd_prefix},
-        "state": found.map(|found| json!({"directory": config.state_dir, "found": found})),
-        "xds": source,
-        "routing": routing,
-        "issues": shown(issues),
-    })
+/// What only the host knows.
+pub struct Host<'a> {
+    /// What a former process left; `None` where nothing is kept.
+    pub found: Option<&'a Found>,
+    /// The state of the xDS source.
+    pub source: &'a SourceStatus,
+    /// What APISIX cannot do.
+    pub issues: &'a [Issue],
+    /// How routes were ordered.
+    pub routing: Routing,
+    /// Streams of watches on the etcd endpoint.
+    pub watches: usize,
+}
+
+impl Report<'_> {
+    /// `host`, or `follower` of another process.
+    pub fn role(&self) -> &'static str {
+        if self.host.is_some() { "host" } else { "follower" }
+    }
+
+    /// The report as `status` shows it.
+    pub fn json(&self) -> Value {
+        let Self { config, snapshot, host } = self;
+        let mut report = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "role": self.role(),
+            "ready": snapshot.is_ready(),
+            "revision": snapshot.revision(),
+            "objects": snapshot.len(),
+        });
+        if !config.state_dir.is_empty() {
+            report["state"] = json!({"directory": config.state_dir});
+        }
+        if let Some(host) = host {
+            if let Some(found) = host.found {
+                report["state"]["found"] = json!(found);
+            }
+            report["etcd"] =
+                json!({"listen": config.etcd_listen, "prefix": config.etcd_prefix, "watches": host.watches});
+            report["xds"] = json!(host.source);
+            report["routing"] = json!(host.routing);
+            report["issues"] = shown(host.issues);
+        }
+        report
+    }
 }

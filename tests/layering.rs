@@ -19,9 +19,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("state", &["apisix", "store"]),
     ("interception", &["error"]),
     ("status", &["config", "state", "store", "translate", "xds"]),
+    ("metrics", &["apisix", "status", "translate"]),
     ("agent", &["config", "error", "etcd", "log", "state", "status", "store", "translate", "xds"]),
     ("instance", &["agent", "config", "error", "log", "state", "status", "store"]),
-    ("capi", &["agent", "apisix", "config", "error", "instance", "log", "store"]),
+    ("capi", &["agent", "apisix", "config", "error", "instance", "log", "metrics", "status", "store"]),
 ];
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -247,21 +247,34 @@ function _M.revision()
 end
 
 
---- What the library knows of itself.
--- @return  JSON text: an object with `ready`, `revision`, `objects`, `etcd`, `xds` and `issues`
---          (what the control plane asked for and APISIX cannot do)
-function _M.status()
+-- The text that `ask(mesh, buffer)` gives.
+local function text_of(ask)
     local mesh, err, code = running()
     if not mesh then
         return nil, err, code
     end
 
-    local json = new_buffer()
-    local result = lib.apisix_mesh_status(mesh, json)
+    local buffer = new_buffer()
+    local result = ask(mesh, buffer)
     if tonumber(result) ~= OK then
         return failure(result)
     end
-    return take_text(json)
+    return take_text(buffer)
+end
+
+
+--- What the library knows of itself.
+-- @return  JSON text: an object with `role`, `ready`, `revision`, `objects`, and in the host `etcd`, `xds`
+--          and `issues` (what the control plane asked for and APISIX cannot do)
+function _M.status()
+    return text_of(lib.apisix_mesh_status)
+end
+
+
+--- The same for a monitoring system.
+-- @return  Prometheus' text format
+function _M.metrics()
+    return text_of(lib.apisix_mesh_metrics)
 end
 
 

@@ -20,6 +20,21 @@ pub enum Severity {
     Security,
 }
 
+impl Severity {
+    /// All of them, the least first.
+    pub const ALL: [Self; 4] = [Self::Ignored, Self::Approximated, Self::Traffic, Self::Security];
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ignored => "ignored",
+            Self::Approximated => "approximated",
+            Self::Traffic => "traffic",
+            Self::Security => "security",
+        }
+    }
+}
+
 /// One thing that is not honoured, or not exactly.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Issue {

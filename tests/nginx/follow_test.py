@@ -5,12 +5,11 @@ import os
 import shutil
 import signal
 
-from harness import LIFE_CYCLE, Nginx, block, contains, equal, get, main, test, wait_for
+from harness import LIFE_CYCLE, LUA, Nginx, block, contains, equal, get, main, test, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 WORKERS = 4
-LUA = "load_module modules/ndk_http_module.so; load_module modules/ngx_http_lua_module.so;"
 
 # Each worker writes down what it sees, many times a second, whoever gets the requests.
 HTTP = """

@@ -23,6 +23,7 @@ MODULES = os.environ["MODULES"]
 LIFE_CYCLE = "load_module %s/ngx_apisix_mesh_module.so;" % MODULES
 HTTP_VARIABLE = "load_module %s/ngx_http_connection_original_dst_module.so;" % MODULES
 STREAM_VARIABLE = "load_module %s/ngx_stream_connection_original_dst_module.so;" % MODULES
+LUA = "load_module modules/ndk_http_module.so; load_module modules/ngx_http_lua_module.so;"
 STREAM = "load_module modules/ngx_stream_module.so;"
 
 _tests = []
@@ -153,11 +154,12 @@ def get(port, host="127.0.0.1", path="/", unix=None):
 class Nginx:
     """One nginx in a folder of its own; use it in a `with`."""
 
-    def __init__(self, configuration, nginx=NGINX, single=False, daemon=False, user="root", limits=()):
+    def __init__(self, configuration, nginx=NGINX, single=False, daemon=False, user="root", log_level="debug", limits=()):
         self.nginx = nginx
         self.single = single
         self.daemon = daemon
         self.user = user
+        self.log_level = log_level
         self.limits = limits  # of setrlimit: (what, how much)
         self.folder = tempfile.mkdtemp(prefix="apisix-mesh-nginx-%d-" % os.getpid())
         atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
@@ -165,8 +167,8 @@ class Nginx:
         self.configure(configuration)
 
     def configure(self, configuration):
-        common = "daemon %s; user %s; pid %s/pid; error_log %s/error.log debug;\n" % (
-            "on" if self.daemon else "off", self.user, self.folder, self.folder)
+        common = "daemon %s; user %s; pid %s/pid; error_log %s/error.log %s;\n" % (
+            "on" if self.daemon else "off", self.user, self.folder, self.folder, self.log_level)
         if self.single:
             common += "master_process off;\n"
         text = configuration.replace("FOLDER", self.folder)

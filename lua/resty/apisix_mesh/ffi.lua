@@ -92,6 +92,7 @@ apisix_mesh_result apisix_mesh_revision(const apisix_mesh *mesh, int64_t *revisi
 apisix_mesh_result apisix_mesh_wait(const apisix_mesh *mesh, int64_t after,
     uint32_t milliseconds, int64_t *revision);
 apisix_mesh_result apisix_mesh_status(const apisix_mesh *mesh, apisix_mesh_buffer *json);
+apisix_mesh_result apisix_mesh_metrics(const apisix_mesh *mesh, apisix_mesh_buffer *text);
 void apisix_mesh_buffer_free(apisix_mesh_buffer *buffer);
 apisix_mesh_buffer apisix_mesh_last_error(void);
 ]]
