@@ -3,12 +3,26 @@
 SHELL    := /bin/bash
 CARGO    ?= cargo
 BUILD    := $(CURDIR)/build
-PREFIX   ?= /usr/local
 RELEASE  := $(CURDIR)/target/release
 PACKAGES := nginx libnginx-mod-http-lua libnginx-mod-stream nginx-dev libpcre2-dev zlib1g-dev libssl-dev \
-            iptables iproute2 etcd-client etcd-server curl procps g++ python3 python3-pip strace dpkg-dev lua-cjson
+            iptables iproute2 etcd-client etcd-server curl procps g++ python3 python3-pip strace dpkg-dev lua-cjson \
+            pkg-config lua5.1 luarocks valgrind
 
-.PHONY: help build lib header check test unit envoy compare-envoy demo bench modules test-nginx test-lua packages clean
+PREFIX       ?= /usr/local
+BINDIR       ?= $(PREFIX)/bin
+LIBDIR       ?= $(PREFIX)/lib
+INCLUDEDIR   ?= $(PREFIX)/include
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+LUADIR       ?= $(PREFIX)/share/lua/5.1
+LUACDIR      ?= $(LIBDIR)/lua/5.1
+
+VERSION     := $(shell awk -F '"' '/^version/ { print $$2; exit }' Cargo.toml)
+SONAME      := libapisix_mesh.so.0
+LUA         := $(shell cd lua && find * -name '*.lua')
+LUA_FOLDERS := $(shell cd lua && find * -depth -type d)
+
+.PHONY: help build lib header check test unit envoy compare-envoy demo bench modules test-nginx test-lua test-install \
+        sanitize apart install uninstall packages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +31,7 @@ build: lib modules ## Build the library, the command and the nginx modules
 
 lib: ## Build the library and the command
 	$(CARGO) build --release --locked --lib --bins
-	ln -sf libapisix_mesh.so $(RELEASE)/libapisix_mesh.so.0
+	ln -sf libapisix_mesh.so $(RELEASE)/$(SONAME)
 
 modules: packages lib ## Build the nginx modules for Debian's nginx into build/nginx-modules
 	APISIX_MESH_LIB=$(RELEASE) APISIX_MESH_INC=$(CURDIR)/include nginx-module/build.sh
@@ -35,7 +49,7 @@ check: ## Formatting, lints, layering, header, licences (cargo deny where instal
 unit: packages envoy ## The tests in Rust
 	$(CARGO) test --locked --no-fail-fast
 
-test: packages check unit modules test-nginx test-lua demo ## Everything that must pass
+test: packages check unit modules test-nginx test-nginx-newest soak-nginx test-lua test-install sanitize demo ## Everything that must pass
 
 # Without it the comparison is skipped.
 envoy: packages
@@ -56,8 +70,54 @@ bench: ## Print each benchmark beside its peer or floor
 test-nginx: modules ## The nginx modules inside Debian's nginx
 	APISIX_MESH_LIB=$(RELEASE) NGINX_FULL_SRC="$$(tests/nginx/full-source $(BUILD)/nginx-source || true)" tests/nginx/run
 
+test-nginx-newest: modules ## The nginx modules with and inside the newest nginx that the registry has
+	APISIX_MESH_LIB=$(RELEASE) tests/nginx/newest-run $(BUILD)/nginx-newest
+
+soak-nginx: modules ## Kill the host, reload and upgrade nginx under load; KILLS=200 RELOADS=20 by default
+	$(CARGO) build --locked --example control_plane
+	CONTROL_PLANE=$(CURDIR)/target/debug/examples/control_plane MODULES=$(BUILD)/nginx-modules \
+	APISIX_MESH_LIB=$(RELEASE) unshare --net -- python3 -B tests/nginx/soak.py
+
 test-lua: modules ## The Lua binding inside Debian's nginx
 	APISIX_MESH_LIB=$(RELEASE) MODULES_DIR=$(BUILD)/nginx-modules tests/lua/run
+
+test-install: packages lib ## What `make install` puts into a folder: programs, pkg-config, Lua, the rock
+	tests/install/run $(RELEASE)
+
+sanitize: packages lib ## The C API and the Lua binding under AddressSanitizer and valgrind
+	tests/sanitize/run $(RELEASE)
+
+# Where APISIX itself lives, files of its own have the names of ours.
+apart:
+	@if [ -e "$(DESTDIR)$(LUADIR)/apisix/core.lua" ]; then \
+	    echo "LUADIR=$(LUADIR): APISIX lives there, some of its files have the names of ours; give another folder" >&2; \
+	    exit 1; \
+	fi
+
+# `make -o lib install` installs what is built, and asks cargo nothing.
+install: apart lib ## Install below PREFIX (/usr/local), inside DESTDIR
+	install -D -m 755 $(RELEASE)/apisix-mesh "$(DESTDIR)$(BINDIR)/apisix-mesh"
+	install -D -m 644 $(RELEASE)/libapisix_mesh.so "$(DESTDIR)$(LIBDIR)/libapisix_mesh.so.$(VERSION)"
+	ln -sf libapisix_mesh.so.$(VERSION) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
+	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/libapisix_mesh.so"
+	install -D -m 644 include/apisix_mesh.h "$(DESTDIR)$(INCLUDEDIR)/apisix_mesh.h"
+	install -D -m 644 packaging/apisix_mesh.pc.in "$(DESTDIR)$(PKGCONFIGDIR)/apisix_mesh.pc"
+	sed -i -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' \
+	    -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' \
+	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR:$(PREFIX)/%=$${prefix}/%)|' "$(DESTDIR)$(PKGCONFIGDIR)/apisix_mesh.pc"
+	install -d "$(DESTDIR)$(LUACDIR)"
+	library=$$(realpath -ms --relative-to="$(LUACDIR)" "$(LIBDIR)/$(SONAME)") && \
+	ln -sf "$$library" "$(DESTDIR)$(LUACDIR)/libapisix_mesh.so" && ln -sf "$$library" "$(DESTDIR)$(LUACDIR)/libxds.so"
+	for file in $(LUA); do install -D -m 644 "lua/$$file" "$(DESTDIR)$(LUADIR)/$$file" || exit; done
+
+uninstall: apart ## Remove what install put there; give it the same variables
+	rm -f "$(DESTDIR)$(BINDIR)/apisix-mesh" "$(DESTDIR)$(INCLUDEDIR)/apisix_mesh.h"
+	rm -f "$(DESTDIR)$(LIBDIR)"/{libapisix_mesh.so,$(SONAME),libapisix_mesh.so.$(VERSION)}
+	rm -f "$(DESTDIR)$(LUACDIR)"/{libapisix_mesh.so,libxds.so} "$(DESTDIR)$(PKGCONFIGDIR)/apisix_mesh.pc"
+	for file in $(LUA); do rm -f "$(DESTDIR)$(LUADIR)/$$file"; done
+	for folder in $(LUA_FOLDERS); do \
+	    [ ! -d "$(DESTDIR)$(LUADIR)/$$folder" ] || rmdir --ignore-fail-on-non-empty "$(DESTDIR)$(LUADIR)/$$folder"; \
+	done
 
 packages: ## Install the Debian packages that building and testing need (root)
 	@missing=$$(dpkg-query -W -f '$${db:Status-Abbrev} $${Package}\n' $(PACKAGES) 2>&1 | grep -v '^ii ' || true); \
