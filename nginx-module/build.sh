@@ -56,7 +56,10 @@ cd "$work"
 stamp="$src $addon ${APISIX_MESH_LIB:-} ${APISIX_MESH_INC:-} ${flags[*]}"
 if [ ! -f objs/Makefile ] || [ "$(cat stamp 2>/dev/null)" != "$stamp" ] || [ "$addon/config" -nt stamp ]; then
     rm -rf objs stamp
-    ./configure "${flags[@]}" --with-cc-opt="${CFLAGS:--g -O2} -Wall -Wextra -Werror -Wno-unused-parameter" \
+    # nginx's repository has it with its parts, its releases beside them.
+    configure=./configure
+    [ -e "$configure" ] || configure=auto/configure
+    "$configure" "${flags[@]}" --with-cc-opt="${CFLAGS:--g -O2} -Wall -Wextra -Werror -Wno-unused-parameter" \
         "$add=$addon" >configure.log 2>&1 ||
         { tail -n 3 configure.log >&2; fail "configure failed; all of it is in $work/configure.log"; }
     echo "$stamp" >stamp
@@ -72,7 +75,7 @@ if [ -f "$library" ]; then
 fi
 
 if [ "$kind" = static ]; then
-    make -s -f objs/Makefile binary
+    make -s -j2 -f objs/Makefile binary
     ln -f objs/nginx "$out/nginx"
     exit
 fi

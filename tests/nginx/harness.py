@@ -17,14 +17,15 @@ import tempfile
 import time
 import traceback
 
-# By its whole path: an upgrade executes it by the same name, without a search.
-NGINX = shutil.which(os.environ.get("NGINX", "nginx"))
+# By its whole path: an upgrade executes it by the same name, without a search. Taken out of the environment, where nginx
+# looks for the sockets of an upgrade under this name.
+NGINX = shutil.which(os.environ.pop("NGINX", "nginx"))
 MODULES = os.environ["MODULES"]
 LIFE_CYCLE = "load_module %s/ngx_apisix_mesh_module.so;" % MODULES
 HTTP_VARIABLE = "load_module %s/ngx_http_connection_original_dst_module.so;" % MODULES
 STREAM_VARIABLE = "load_module %s/ngx_stream_connection_original_dst_module.so;" % MODULES
 LUA = "load_module modules/ndk_http_module.so; load_module modules/ngx_http_lua_module.so;"
-STREAM = "load_module modules/ngx_stream_module.so;"
+STREAM = os.environ.get("STREAM_MODULE", "load_module modules/ngx_stream_module.so;")
 
 _tests = []
 

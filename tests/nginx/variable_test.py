@@ -67,7 +67,7 @@ def lua():
             location / { content_by_lua_block { ngx.print(ngx.var.connection_original_dst == "") } } } }"""
     nginx = Nginx(HTTP_VARIABLE + configuration)
     code, text = nginx.check()
-    if code and "ngx_http_lua_module.so" in text:
+    if code and "dlopen() " in text:
         raise Skip("nginx has no lua module here: " + text.strip())
     with nginx:
         equal(get(8080), "true")
