@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("state", &["apisix", "store"]),
     ("interception", &["error"]),
     ("status", &["config", "state", "store", "translate", "xds"]),
-    ("metrics", &["apisix", "status", "translate"]),
+    ("metrics", &["apisix", "config", "status", "store", "translate"]),
     ("agent", &["config", "error", "etcd", "log", "state", "status", "store", "translate", "xds"]),
     ("instance", &["agent", "config", "error", "log", "state", "status", "store"]),
     ("capi", &["agent", "apisix", "config", "error", "instance", "log", "metrics", "status", "store"]),
