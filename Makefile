@@ -21,7 +21,7 @@ SONAME      := libapisix_mesh.so.0
 LUA         := $(shell cd lua && find * -name '*.lua')
 LUA_FOLDERS := $(shell cd lua && find * -depth -type d)
 
-.PHONY: help build lib header check test unit envoy compare-envoy demo bench modules test-nginx test-lua test-install \
+.PHONY: help build lib header check test unit envoy compare-envoy demo bench bench-nginx modules test-nginx test-lua test-install \
         sanitize apart install uninstall packages clean
 
 help: ## List the targets
@@ -64,8 +64,12 @@ demo: modules ## The main job: xDS in, a routed request out, in network namespac
 	LIB_DIR=$(RELEASE) MODULES_DIR=$(BUILD)/nginx-modules BIN=$(RELEASE)/apisix-mesh \
 	CONTROL_PLANE=$(CURDIR)/target/debug/examples/control_plane examples/demo/run.sh
 
-bench: ## Print each benchmark beside its peer or floor
+bench: bench-nginx ## Print each benchmark beside its peer or floor
 	$(CARGO) bench --locked
+	$(CARGO) run --release --locked --manifest-path benches/queries/Cargo.toml --target-dir target/queries
+
+bench-nginx: modules ## Queries in a worker of nginx beside ngx.shared
+	APISIX_MESH_LIB=$(RELEASE) MODULES=$(BUILD)/nginx-modules benches/nginx/queries
 
 test-nginx: modules ## The nginx modules inside Debian's nginx
 	APISIX_MESH_LIB=$(RELEASE) NGINX_FULL_SRC="$$(tests/nginx/full-source $(BUILD)/nginx-source || true)" tests/nginx/run

@@ -38,6 +38,14 @@ local _M = {
 }
 
 
+-- What calls fill. One of each is enough: no call yields, and what it filled is read before the
+-- next. Making them anew, the buffer with its finalizer above all, would cost more than a query.
+local mesh_out = ffi_new("apisix_mesh *[1]")
+local list_out = ffi_new("apisix_mesh_list *[1]")
+local revision_out = ffi_new("int64_t[1]")
+local buffer_out = ffi_gc(ffi_new("apisix_mesh_buffer"), lib.apisix_mesh_buffer_free)
+
+
 local function failure(result)
     local text = lib.apisix_mesh_last_error()
     local err = text.len > 0 and ffi_string(text.data, text.len) or "the library gave no reason"
@@ -53,25 +61,26 @@ end
 -- The instance of this process. A handle is never kept: it dies with `stop`, which anyone may
 -- call.
 local function running()
-    local mesh = ffi_new("apisix_mesh *[1]")
-    local result = lib.apisix_mesh_running(mesh)
+    local result = lib.apisix_mesh_running(mesh_out)
     if tonumber(result) ~= OK then
         return failure(result)
     end
-    return mesh[0]
+    return mesh_out[0]
 end
 
 
-local function new_buffer()
-    return ffi_gc(ffi_new("apisix_mesh_buffer"), lib.apisix_mesh_buffer_free)
+-- The buffer to fill. It is empty, unless the string could not be made of what it held.
+local function empty_buffer()
+    if buffer_out.len > 0 then
+        lib.apisix_mesh_buffer_free(buffer_out)
+    end
+    return buffer_out
 end
 
 
--- Large values are given back at once and not when the collector comes by; it still frees the
--- buffer if the string cannot be made.
-local function take_text(buffer)
-    local text = ffi_string(buffer.data, buffer.len)
-    lib.apisix_mesh_buffer_free(buffer)
+local function take_text()
+    local text = ffi_string(buffer_out.data, buffer_out.len)
+    lib.apisix_mesh_buffer_free(buffer_out)
     return text
 end
 
@@ -88,8 +97,7 @@ local function run(start, config)
         return wrong_argument("config: a table or text is needed, not " .. type(config))
     end
 
-    local mesh = ffi_new("apisix_mesh *[1]")
-    local result = start(text, #text, mesh)
+    local result = start(text, #text, mesh_out)
     if tonumber(result) ~= OK then
         return failure(result)
     end
@@ -146,12 +154,12 @@ function _M.get(key)
         return nil, err, code
     end
 
-    local value, mod_revision = new_buffer(), ffi_new("int64_t[1]")
-    local result = lib.apisix_mesh_get(mesh, key, #key, value, mod_revision)
+    local result = lib.apisix_mesh_get(mesh, key, #key, empty_buffer(), revision_out)
     if tonumber(result) ~= OK then
         return failure(result)
     end
-    return take_text(value), tonumber(mod_revision[0])
+    local mod_revision = tonumber(revision_out[0])
+    return take_text(), mod_revision
 end
 
 
@@ -174,23 +182,21 @@ local function items(list)
 end
 
 
--- The items and the revision of the list that `new(mesh, out)` makes; it is given back.
-local function list_of(new)
-    local mesh, err, code = running()
-    if not mesh then
-        return nil, err, code
-    end
-
-    local out = ffi_new("apisix_mesh_list *[1]")
-    local result = new(mesh, out)
+-- The items and the revision of the list that a call made; it is given back.
+local function take_list(result)
     if tonumber(result) ~= OK then
         return failure(result)
     end
 
-    local list = ffi_gc(out[0], lib.apisix_mesh_list_free)
+    local list = list_out[0]
     local revision = tonumber(lib.apisix_mesh_list_revision(list))
-    local array
-    array, err, code = items(list)
+    if lib.apisix_mesh_list_len(list) == 0 then
+        lib.apisix_mesh_list_free(list)
+        return {}, revision
+    end
+
+    ffi_gc(list, lib.apisix_mesh_list_free)
+    local array, err, code = items(list)
     lib.apisix_mesh_list_free(ffi_gc(list, nil))
     if not array then
         return nil, err, code
@@ -209,9 +215,11 @@ function _M.list(prefix)
     if type(prefix) ~= "string" then
         return wrong_argument("prefix: text is needed, not " .. type(prefix))
     end
-    return list_of(function(mesh, out)
-        return lib.apisix_mesh_list_new(mesh, prefix, #prefix, out)
-    end)
+    local mesh, err, code = running()
+    if not mesh then
+        return nil, err, code
+    end
+    return take_list(lib.apisix_mesh_list_new(mesh, prefix, #prefix, list_out))
 end
 
 
@@ -224,9 +232,11 @@ function _M.changes(after)
     if type(after) ~= "number" then
         return wrong_argument("after: a number is needed, not " .. type(after))
     end
-    return list_of(function(mesh, out)
-        return lib.apisix_mesh_changes_new(mesh, after, out)
-    end)
+    local mesh, err, code = running()
+    if not mesh then
+        return nil, err, code
+    end
+    return take_list(lib.apisix_mesh_changes_new(mesh, after, list_out))
 end
 
 
@@ -238,28 +248,26 @@ function _M.revision()
         return nil, err, code
     end
 
-    local revision = ffi_new("int64_t[1]")
-    local result = lib.apisix_mesh_revision(mesh, revision)
+    local result = lib.apisix_mesh_revision(mesh, revision_out)
     if tonumber(result) ~= OK then
         return failure(result)
     end
-    return tonumber(revision[0])
+    return tonumber(revision_out[0])
 end
 
 
--- The text that `ask(mesh, buffer)` gives.
+-- The text that `ask(mesh, buffer)` makes.
 local function text_of(ask)
     local mesh, err, code = running()
     if not mesh then
         return nil, err, code
     end
 
-    local buffer = new_buffer()
-    local result = ask(mesh, buffer)
+    local result = ask(mesh, empty_buffer())
     if tonumber(result) ~= OK then
         return failure(result)
     end
-    return take_text(buffer)
+    return take_text()
 end
 
 

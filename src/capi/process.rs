@@ -6,10 +6,15 @@
 
 use std::{
     ffi::c_int,
+    io,
     os::fd::{IntoRawFd as _, OwnedFd},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
+use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 
 use crate::{agent, config::Config, error::Error, instance::Instance};
@@ -17,8 +22,14 @@ use crate::{agent, config::Config, error::Error, instance::Instance};
 /// A running instance of the library.
 pub struct Mesh {
     owner: u32,
+    /// The forks that led to its process.
+    forks: u32,
     instance: Arc<Instance>,
 }
+
+/// The forks that led to this process, since an instance was first made. Asking the kernel who this is would cost more
+/// than a query.
+static FORKS: AtomicU32 = AtomicU32::new(0);
 
 static RUNNING: Mutex<Option<Box<Mesh>>> = Mutex::new(None);
 
@@ -29,9 +40,10 @@ pub fn listen(config: &Config) -> Result<c_int, Error> {
 
 /// Makes the instance of this process with `start`.
 pub fn run(start: impl FnOnce() -> Result<Arc<Instance>, Error>) -> Result<*mut Mesh, Error> {
+    count_forks()?;
     let mut running = RUNNING.lock();
     match running.take() {
-        Some(mesh) if mesh.owner == std::process::id() => {
+        Some(mesh) if mesh.check_owner().is_ok() => {
             *running = Some(mesh);
             return Err(Error::AlreadyRunning);
         }
@@ -39,8 +51,26 @@ pub fn run(start: impl FnOnce() -> Result<Arc<Instance>, Error>) -> Result<*mut 
         Some(mesh) => std::mem::forget(mesh),
         None => {}
     }
-    let mesh = running.insert(Box::new(Mesh { owner: std::process::id(), instance: start()? }));
+    let (owner, forks) = (std::process::id(), FORKS.load(Ordering::Relaxed));
+    let mesh = running.insert(Box::new(Mesh { owner, forks, instance: start()? }));
     Ok(&raw mut **mesh)
+}
+
+/// From now on, and in the children too.
+fn count_forks() -> Result<(), Error> {
+    extern "C" fn count() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    static COUNTED: OnceCell<()> = OnceCell::new();
+    let begin = || {
+        // SAFETY: the function is there for as long as the process, and adds to a number.
+        match unsafe { libc::pthread_atfork(None, None, Some(count)) } {
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    };
+    let counted = COUNTED.get_or_try_init(begin);
+    counted.copied().map_err(|source| Error::System { what: "handler of forks", source })
 }
 
 /// The instance of this process.
@@ -74,9 +104,9 @@ pub fn stop(handle: *mut Mesh) -> Result<(), Error> {
 
 impl Mesh {
     fn check_owner(&self) -> Result<(), Error> {
-        match std::process::id() {
-            this if this == self.owner => Ok(()),
-            this => Err(Error::Forked { owner: self.owner, this }),
+        if FORKS.load(Ordering::Relaxed) == self.forks {
+            return Ok(());
         }
+        Err(Error::Forked { owner: self.owner, this: std::process::id() })
     }
 }

@@ -36,6 +36,8 @@ pub struct Follower {
     /// The number of writes up to which the log was read.
     read: AtomicU32,
     log: Mutex<Reading>,
+    /// Why the log cannot be read, as last told.
+    problem: Mutex<Option<String>>,
     store: Arc<Store>,
 }
 
@@ -56,7 +58,8 @@ impl Follower {
         // Not what it is now: the first query reads.
         let read = AtomicU32::new(writes.get().wrapping_sub(1));
         let store = Arc::new(Store::new(Options::default()));
-        Ok(Self { state, writes, read, log: Mutex::new(Reading::Nothing), store })
+        let log = Mutex::new(Reading::Nothing);
+        Ok(Self { state, writes, read, log, problem: Mutex::default(), store })
     }
 
     /// What is served. Costs one load of memory where nothing has changed.
@@ -79,7 +82,9 @@ impl Follower {
         let mut log = self.log.lock();
         // Taken before reading: what is written meanwhile is read with the next query.
         let writes = self.writes.get();
-        if let Err(problem) = self.read_on(&mut log) {
+        let problem = self.read_on(&mut log).err();
+        let told = std::mem::replace(&mut *self.problem.lock(), problem.clone());
+        if let Some(problem) = problem.filter(|problem| told.as_ref() != Some(problem)) {
             warn!("{}: {problem}; queries see an older state", self.state.log().display());
         }
         self.read.store(writes, Ordering::Release);
