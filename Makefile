@@ -32,6 +32,7 @@ build: lib modules ## Build the library, the command and the nginx modules
 lib: ## Build the library and the command
 	$(CARGO) build --release --locked --lib --bins
 	ln -sf libapisix_mesh.so $(RELEASE)/$(SONAME)
+	ln -sf libapisix_mesh.so $(RELEASE)/libxds.so
 
 modules: packages lib ## Build the nginx modules for Debian's nginx into build/nginx-modules
 	APISIX_MESH_LIB=$(RELEASE) APISIX_MESH_INC=$(CURDIR)/include nginx-module/build.sh

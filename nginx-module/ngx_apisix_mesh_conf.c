@@ -160,6 +160,18 @@ ngx_apisix_mesh_text(ngx_apisix_mesh_conf_t *mcf, ngx_socket_t fd,
 }
 
 
+ngx_uint_t
+ngx_apisix_mesh_listens(ngx_apisix_mesh_conf_t *mcf)
+{
+    ngx_str_t  *value;
+
+    value = ngx_apisix_mesh_value(mcf, "etcd_listen");
+
+    return value->len != sizeof("off") - 1
+           || ngx_strncmp(value->data, "off", sizeof("off") - 1) != 0;
+}
+
+
 ngx_int_t
 ngx_apisix_mesh_directory(ngx_cycle_t *cycle, ngx_apisix_mesh_conf_t *mcf)
 {

@@ -36,6 +36,9 @@ apisix_mesh_result ngx_apisix_mesh_text(ngx_apisix_mesh_conf_t *mcf,
 /* a setting as it is written; empty when it is not */
 ngx_str_t *ngx_apisix_mesh_value(ngx_apisix_mesh_conf_t *mcf, char *name);
 
+/* whether there is to be an etcd socket: not with "etcd_listen off" */
+ngx_uint_t ngx_apisix_mesh_listens(ngx_apisix_mesh_conf_t *mcf);
+
 /*
  * The directory that the processes share is made when the temporary folders
  * are, for the user of the workers.  By default it is beside the pid file, so

@@ -137,6 +137,10 @@ ngx_apisix_mesh_init_conf(ngx_cycle_t *cycle, void *data)
     cln->handler = ngx_apisix_mesh_close;
     cln->data = mcf;
 
+    if (!ngx_apisix_mesh_listens(mcf)) {
+        return NGX_CONF_OK;
+    }
+
     if (ngx_apisix_mesh_current
         && ngx_apisix_mesh_current->fd != (ngx_socket_t) -1)
     {
@@ -197,7 +201,9 @@ ngx_apisix_mesh_init_module(ngx_cycle_t *cycle)
     old = ngx_apisix_mesh_current;
 
     if (old) {
-        if (mcf->settings && mcf->fd == (ngx_socket_t) -1) {
+        if (mcf->settings && mcf->fd == (ngx_socket_t) -1
+            && ngx_apisix_mesh_listens(mcf))
+        {
             mcf->fd = old->fd;
             old->fd = (ngx_socket_t) -1;
 
@@ -208,7 +214,7 @@ ngx_apisix_mesh_init_module(ngx_cycle_t *cycle)
 
     ngx_apisix_mesh_current = mcf->settings ? mcf : NULL;
 
-    if (ngx_apisix_mesh_current
+    if (mcf->fd != (ngx_socket_t) -1
         && ngx_apisix_mesh_hand_on(cycle, mcf) != NGX_OK)
     {
         return NGX_ERROR;
@@ -236,7 +242,9 @@ ngx_apisix_mesh_init_process(ngx_cycle_t *cycle)
 
     if (ngx_apisix_mesh_may_host(cycle)) {
 
-        if (fcntl(ngx_apisix_mesh_current->fd, F_SETFD, FD_CLOEXEC) == -1) {
+        if (ngx_apisix_mesh_current->fd != (ngx_socket_t) -1
+            && fcntl(ngx_apisix_mesh_current->fd, F_SETFD, FD_CLOEXEC) == -1)
+        {
             ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno,
                           "fcntl(FD_CLOEXEC) of the etcd socket failed");
         }
@@ -370,8 +378,8 @@ ngx_apisix_mesh_stop(void)
 /*
  * nginx calls modules when a worker exits, which may be hours after it was told
  * to quit.  What it does at once is to call the read handlers of idle
- * connections, so we hold one.  It carries the etcd socket only because
- * a connection without a descriptor is taken for a free one; no event is ever
+ * connections, so we hold one.  It carries a descriptor that is always there
+ * only because a connection without one is taken for free; no event is ever
  * asked for on it.
  */
 
@@ -384,7 +392,7 @@ ngx_apisix_mesh_watch_shutdown(ngx_cycle_t *cycle)
         return;
     }
 
-    c = ngx_get_connection(ngx_apisix_mesh_current->fd, cycle->log);
+    c = ngx_get_connection(STDIN_FILENO, cycle->log);
     if (c == NULL) {
         /* reported; exit_process is left */
         return;

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::{
-    config::{Config, OnUnsupported, ProcessVars},
+    config::{Config, NO_ENDPOINT, OnUnsupported, ProcessVars},
     error::Error,
     etcd,
     state::{Found, Hold, State},
@@ -151,17 +151,20 @@ pub fn kept(config: &Config) -> Option<State> {
     (!config.state_dir.is_empty()).then(|| State::new(&config.state_dir, origin))
 }
 
-/// Opens the etcd endpoint's socket.
-pub fn listen(config: &Config) -> Result<etcd::Listener, Error> {
+/// Opens the etcd endpoint's socket, if there is to be one.
+pub fn listen(config: &Config) -> Result<Option<etcd::Listener>, Error> {
+    if config.etcd_listen == NO_ENDPOINT {
+        return Ok(None);
+    }
     let reach = if config.etcd_allow_remote { etcd::Reach::Remote } else { etcd::Reach::Loopback };
-    etcd::Listener::open(&config.etcd_listen, reach)
+    etcd::Listener::open(&config.etcd_listen, reach).map(Some)
 }
 
 /// What runs on the background thread.
 struct Street {
     shared: Arc<Shared>,
     source: Source,
-    listener: etcd::Listener,
+    listener: Option<etcd::Listener>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -174,9 +177,11 @@ impl Street {
         }
         let options = etcd::Options { prefix: shared.config.etcd_prefix.clone(), ..etcd::Options::default() };
         let mut shutdown = stopped.clone();
-        let endpoint = tokio::spawn(etcd::serve(listener, shared.store.clone(), options, async move {
-            let _ = shutdown.wait_for(|stop| *stop).await;
-        }));
+        let endpoint = listener.map(|listener| {
+            tokio::spawn(etcd::serve(listener, shared.store.clone(), options, async move {
+                let _ = shutdown.wait_for(|stop| *stop).await;
+            }))
+        });
         // A task of its own, so that a panic in it takes nothing else down: the last configuration stays served.
         let pipeline = tokio::spawn(publish(shared, source));
         let source_ends = pipeline.abort_handle();
@@ -191,7 +196,9 @@ impl Street {
         });
         let _ = stopped.wait_for(|stop| *stop).await;
         source_ends.abort();
-        let _ = endpoint.await;
+        if let Some(endpoint) = endpoint {
+            let _ = endpoint.await;
+        }
         info!("stopped");
     }
 }

@@ -12,7 +12,7 @@
 mod boundary;
 mod buffer;
 mod list;
-mod process;
+pub(crate) mod process;
 mod result;
 mod settings;
 

@@ -61,7 +61,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "etcd_listen",
         default: "127.0.0.1:2379",
-        doc: "the etcd endpoint: `HOST:PORT`, `unix:PATH`, or `fd:N` for a listening socket inherited from the parent",
+        doc: "the etcd endpoint: `HOST:PORT`, `unix:PATH`, `fd:N` for a listening socket inherited from the parent, or `off`",
     },
     Setting {
         name: "etcd_allow_remote",
@@ -130,6 +130,9 @@ impl OnUnsupported {
     pub const ALL: [(&str, Self); 3] =
         [("closed", Self::Closed), ("serve", Self::Serve), ("strict", Self::Strict)];
 }
+
+/// The value of `etcd_listen` for no etcd endpoint.
+pub const NO_ENDPOINT: &str = "off";
 
 /// The prefix of the environment variables.
 const VARIABLE_PREFIX: &str = "APISIX_MESH_";
@@ -222,6 +225,8 @@ impl Config {
             "initial_fetch_timeout" => {
                 self.initial_fetch_timeout = Duration::from_secs_f64(number(name, value)?)
             }
+            // An `off` without quotes, to YAML.
+            "etcd_listen" if *value == Value::Bool(false) => self.etcd_listen = NO_ENDPOINT.to_owned(),
             "etcd_listen" => self.etcd_listen = text(name, value)?,
             "etcd_allow_remote" => self.etcd_allow_remote = boolean(name, value)?,
             "etcd_prefix" => self.etcd_prefix = text(name, value)?,

@@ -61,7 +61,9 @@ fn the_library_exports_what_the_header_declares_and_nothing_else() {
         .filter_map(|line| line.split('(').next()?.rsplit([' ', '*']).next())
         .filter(|name| name.starts_with("apisix_mesh_") && header.contains(&format!("{name}(")))
         .collect();
-    assert_eq!(exported, declared);
+    // APISIX's own interface, which is in no header of ours.
+    let initial = BTreeSet::from(["initial"]);
+    assert_eq!(exported, &declared | &initial);
 }
 
 #[test]

@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("agent", &["config", "error", "etcd", "log", "state", "status", "store", "translate", "xds"]),
     ("instance", &["agent", "config", "error", "log", "state", "status", "store"]),
     ("capi", &["agent", "apisix", "config", "error", "instance", "log", "metrics", "status", "store"]),
+    ("libxds", &["agent", "apisix", "capi", "config", "error", "instance", "log", "store"]),
 ];
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {

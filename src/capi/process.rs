@@ -35,7 +35,9 @@ static RUNNING: Mutex<Option<Box<Mesh>>> = Mutex::new(None);
 
 /// Opens the etcd socket.
 pub fn listen(config: &Config) -> Result<c_int, Error> {
-    Ok(OwnedFd::from(agent::listen(config)?).into_raw_fd())
+    let listener = agent::listen(config)?
+        .ok_or_else(|| Error::config("etcd_listen", "off opens no socket; give it an address"))?;
+    Ok(OwnedFd::from(listener).into_raw_fd())
 }
 
 /// Makes the instance of this process with `start`.
@@ -108,5 +110,17 @@ impl Mesh {
             return Ok(());
         }
         Err(Error::Forked { owner: self.owner, this: std::process::id() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_no_socket_where_the_endpoint_is_off() {
+        let config = Config::from_text("{xds: grpc://a:1, etcd_listen: off}").unwrap();
+        let problem = "setting etcd_listen: off opens no socket; give it an address";
+        assert_eq!(listen(&config).unwrap_err().to_string(), problem);
     }
 }

@@ -234,6 +234,24 @@ def unloaded():
         equal(sorted(sockets(nginx.pid)), [8080])
 
 
+@test("without an endpoint (etcd_listen off) it hosts and nobody has a socket; reload opens one and closes it again")
+def off():
+    silent = configuration("worker_processes 2;", listen="etcd_listen off;")
+    with start(silent) as nginx:
+        for _ in range(2):
+            nginx.host()
+            for pid in [nginx.pid, *nginx.workers()]:
+                equal(2379 in sockets(pid), False)
+            nginx.configure(configuration("worker_processes 2;"))
+            reloaded(nginx, nginx.workers())
+            wait_for("an answer", answers)
+            nginx.configure(silent)
+            old = nginx.workers()
+            reloaded(nginx, old)
+            wait_for("the old workers to end", lambda: not set(old) & set(nginx.children()))
+        equal(nginx.log_lines("alert"), [])
+
+
 @test("quit and terminate end cleanly: exit code 0, no alert, the port is free")
 def ends():
     for how in (signal.SIGQUIT, signal.SIGTERM):
