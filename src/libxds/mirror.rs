@@ -170,7 +170,7 @@ impl<D: Dict> Mirror<D> {
         let mut names = also;
         names.extend(self.held.keys().cloned());
         for part in (0..MANIFEST_PARTS).map(part_name) {
-            names.extend(self.objects.get(&part).iter().flat_map(|text| listed(text)).map(str::to_owned));
+            names.extend(self.objects.get(&part).iter().flat_map(listed).map(str::to_owned));
             names.insert(part);
         }
         names.insert(SENTINEL.to_owned());
