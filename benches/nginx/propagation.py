@@ -19,7 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, TOP + "/tests/nginx")
 
-from harness import LIFE_CYCLE, LUA, Nginx, block, get, threads, wait_for  # noqa: E402
+from harness import LIFE_CYCLE, LUA, Nginx, block, cluster, get, threads, wait_for, write_resources  # noqa: E402
 
 LIBRARY = os.path.abspath(os.environ["APISIX_MESH_LIB"])
 CHANGES = int(os.environ.get("CHANGES", 5))
@@ -62,18 +62,14 @@ class Mesh:
         self.nginx = Nginx(TEXT + block("FOLDER/xds"), log_level="warn")
         self.number = 1000
         os.mkdir(self.nginx.folder + "/xds")
-        self._write("base.json", [cluster("base-%d" % number, "10.0.0.1", 80) for number in range(objects - 1)])
+        base = [cluster("base-%d" % number) for number in range(objects - 1)]
+        write_resources(self.nginx.folder + "/xds/base.json", base)
         self.change()
 
     def change(self):
         self.number += 1
-        self._write("changing.json", [cluster("changing", "10.9.9.9", self.number)])
-
-    def _write(self, name, resources):
-        path = self.nginx.folder + "/" + name
-        with open(path, "w") as file:
-            json.dump({"resources": resources}, file)
-        os.rename(path, self.nginx.folder + "/xds/" + name)
+        changing = cluster("changing", "10.9.9.9", self.number)
+        write_resources(self.nginx.folder + "/xds/changing.json", [changing])
 
     def seen(self, way, number):
         """When each worker had a change, once all of them have it."""
@@ -95,12 +91,6 @@ class Mesh:
                     with open("/proc/%d/task/%d/schedstat" % (pid, task)) as file:
                         total += int(file.read().split()[0]) / 1e9
         return total
-
-
-def cluster(name, address, port):
-    endpoint = {"endpoint": {"address": {"socket_address": {"address": address, "port_value": port}}}}
-    return {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": name, "type": "STATIC",
-            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}}
 
 
 def measure(mesh, way):

@@ -13,14 +13,14 @@ import time
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, TESTS + "/nginx")
 
-from harness import LIFE_CYCLE, Nginx, block, contains, equal, get, main, test, wait_for  # noqa: E402
+from harness import LIFE_CYCLE, LUA, Nginx, block, cluster, contains, equal, get, main, test, wait_for, \
+    write_resources  # noqa: E402
 
 TOP = os.path.dirname(TESTS)
 LIB = os.path.abspath(os.environ["APISIX_MESH_LIB"])
 WORKERS = 4
 
 SETTINGS = '{apisix_mesh = {xds = "file://FOLDER/xds", state_dir = "FOLDER/state", etcd_listen = "127.0.0.1:2379"}}'
-LUA = "load_module modules/ndk_http_module.so; load_module modules/ngx_http_lua_module.so;"
 
 # Each worker writes down, a hundred times a second, what its provider holds and what its library does; whoever gets the
 # request tells of all.
@@ -135,13 +135,7 @@ class Mesh:
 
     def write(self, name, port=80):
         """A cluster of one endpoint; gives the time at which it was there."""
-        path = self.nginx.folder + "/xds/" + name
-        endpoint = {"endpoint": {"address": {"socket_address": {"address": "10.0.0.1", "port_value": port}}}}
-        cluster = {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": name, "type": "STATIC",
-                   "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}}
-        with open(path + ".new", "w") as file:
-            json.dump({"resources": [cluster]}, file)
-        os.rename(path + ".new", path)
+        write_resources(self.nginx.folder + "/xds/" + name, [cluster(name, port=port)])
         return time.time()
 
     def remove(self, name):

@@ -1,6 +1,5 @@
 """The apisix_mesh block: mistakes are one line that says what and where, and checking leaves nothing behind."""
 
-import os
 import re
 import socket
 import subprocess

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 
-from harness import LIFE_CYCLE, LUA, Nginx, block, contains, equal, get, main, test, wait_for
+from harness import LIFE_CYCLE, LUA, Nginx, block, cluster, contains, equal, get, main, test, wait_for, write_resources
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
@@ -94,11 +94,7 @@ class Mesh:
 
     def write(self, name):
         """One more cluster."""
-        path = self.nginx.folder + "/xds/" + name
-        with open(path + ".new", "w") as file:
-            json.dump({"resources": [{"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": name,
-                                      "type": "STATIC", "load_assignment": {"cluster_name": name}}]}, file)
-        os.rename(path + ".new", path)
+        write_resources(self.nginx.folder + "/xds/" + name, [cluster(name)])
 
 
 @test("one worker hosts, the others follow, and all see the same")

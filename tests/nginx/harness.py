@@ -6,6 +6,7 @@ writes is under one temporary folder. Use `@test("sentence")` on functions and `
 
 import atexit
 import http.client
+import json
 import os
 import resource
 import shutil
@@ -267,6 +268,22 @@ class Nginx:
 
     def reload(self):
         os.kill(self.pid, signal.SIGHUP)
+
+
+def cluster(name, address="10.0.0.1", port=80):
+    """A cluster of one endpoint, as xDS has it."""
+    endpoint = {"endpoint": {"address": {"socket_address": {"address": address, "port_value": port}}}}
+    return {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": name, "type": "STATIC",
+            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}}
+
+
+def write_resources(path, resources):
+    """A file of the folder that is watched, all at once."""
+    folder, name = os.path.split(path)
+    beside = "%s/../%s.new" % (folder, name)
+    with open(beside, "w") as file:
+        json.dump({"resources": resources}, file)
+    os.rename(beside, path)
 
 
 def block(folder_of_xds, extra="", listen="etcd_listen 127.0.0.1:2379;"):

@@ -11,8 +11,8 @@ import subprocess
 import threading
 import time
 
-from harness import LIFE_CYCLE, LUA, Nginx, block, contains, equal, get, main, sockets, test, \
-    thread_names, wait_for
+from harness import LIFE_CYCLE, LUA, Nginx, block, cluster, contains, equal, get, main, sockets, test, thread_names, \
+    wait_for, write_resources
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIBRARY = os.path.abspath(os.environ["APISIX_MESH_LIB"])
@@ -73,16 +73,8 @@ class Mesh:
 
     def write(self, port, clusters=CLUSTERS, name="clusters.json"):
         """Clusters whose one endpoint has this port."""
-        address = {"socket_address": {"address": "10.0.0.1", "port_value": port}}
-        resources = [{
-            "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "%s-%d" % (name, number),
-            "type": "STATIC", "load_assignment": {
-                "cluster_name": "%s-%d" % (name, number),
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
-        } for number in range(clusters)]
-        with open(self.folder + "/new", "w") as file:
-            json.dump({"resources": resources}, file)
-        os.rename(self.folder + "/new", "%s/xds/%s" % (self.folder, name))
+        resources = [cluster("%s-%d" % (name, number), port=port) for number in range(clusters)]
+        write_resources("%s/xds/%s" % (self.folder, name), resources)
 
     def translated(self):
         """The objects that the files make."""

@@ -1,6 +1,5 @@
 """Who hosts the library, from the first start over reloads to the end."""
 
-import http.client
 import os
 import resource
 import signal

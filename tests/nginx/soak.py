@@ -9,7 +9,6 @@ changes that somebody did not see. The exit code is 1 if either is not 0.
 """
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -18,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from harness import LIFE_CYCLE, LUA, Nginx, block, hosts, thread_names, wait_for
+from harness import LIFE_CYCLE, LUA, Nginx, cluster, hosts, thread_names, wait_for, write_resources
 from soak_clients import PATIENCE, Client, Querier, Watcher, served
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -63,14 +62,7 @@ class Changes:
 
     def make(self):
         self.number += 1
-        address = {"socket_address": {"address": "10.0.0.1", "port_value": self.port()}}
-        endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
-        cluster = {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "soak", "type": "STATIC",
-                   "load_assignment": {"cluster_name": "soak", "endpoints": endpoints}}
-        path = self.folder + "/cluster.json"
-        with open(path + ".new", "w") as file:
-            json.dump({"resources": [cluster]}, file)
-        os.rename(path + ".new", path)
+        write_resources(self.folder + "/cluster.json", [cluster("soak", port=self.port())])
 
     def port(self):
         return self.number % 60000 + 1
