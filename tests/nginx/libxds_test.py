@@ -20,6 +20,9 @@ WORKERS = 3
 CLUSTERS = 20
 NO_CONTROL_PLANE = "grpc://127.0.0.1:1"
 
+# What is used after it was freed is seen: nginx frees the dictionaries of a process that exits under its threads.
+os.environ["MALLOC_PERTURB_"] = "165"
+
 HTTP = """
 worker_processes %d;
 http {
