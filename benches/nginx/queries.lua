@@ -1,7 +1,7 @@
 --- What a query costs in this worker, beside `ngx.shared` with the same objects.
 --
--- In: the name of a dictionary with room for them. Out: an array of `{name, nanoseconds}`, medians of
--- many turns that the operations take by turns, compiled and with the garbage they make.
+-- In: a dictionary with room for them. Out: an array of `{group, name, nanoseconds}`, medians of many
+-- turns that the operations take one after the other, compiled and with the garbage they make.
 
 local binding = require("resty.apisix_mesh.ffi")
 local ffi = require("ffi")
@@ -62,51 +62,74 @@ local function fill(dict)
 end
 
 
--- Each runs so many times over.
+-- In groups that begin with what nginx's own Lua has for it. Each runs so many times over.
 local function operations(dict, keys, revision)
     local handle = ffi.new("apisix_mesh *[1]")
     assert(lib.apisix_mesh_running(handle) == lib.APISIX_MESH_RESULT_OK)
     local running, n = handle[0], #keys
     local value, mod_revision = ffi.new("apisix_mesh_buffer"), ffi.new("int64_t[1]")
-    return {
-        {"ngx.shared: get(key)", function(count)
+
+    local function get_from_dict(of)
+        return function(count)
             for i = 1, count do
-                assert(dict:get(keys[i % n + 1]))
+                assert(dict:get(keys[i % of + 1]))
             end
-        end},
-        {"mesh.get(key)", function(count)
+        end
+    end
+
+    local function get(of)
+        return function(count)
             for i = 1, count do
-                assert(mesh.get(keys[i % n + 1]))
+                assert(mesh.get(keys[i % of + 1]))
             end
-        end},
-        {"FFI: apisix_mesh_get, apisix_mesh_buffer_free", function(count)
+        end
+    end
+
+    local function get_by_ffi(of)
+        return function(count)
             for i = 1, count do
-                local key = keys[i % n + 1]
+                local key = keys[i % of + 1]
                 assert(lib.apisix_mesh_get(running, key, #key, value, mod_revision) == 0)
                 lib.apisix_mesh_buffer_free(value)
             end
-        end},
-        {"ngx.shared: get(\"version\")", function(count)
+        end
+    end
+
+    return {
+        {"one key again and again", "ngx.shared: get(key)", get_from_dict(1)},
+        {"one key again and again", "mesh.get(key)", get(1)},
+        {"one key again and again", "apisix_mesh_get, _buffer_free", get_by_ffi(1)},
+        {"each key in turn", "ngx.shared: get(key)", get_from_dict(n)},
+        {"each key in turn", "mesh.get(key)", get(n)},
+        {"each key in turn", "apisix_mesh_get, _buffer_free", get_by_ffi(n)},
+        {"nothing new", "ngx.shared: get(\"version\")", function(count)
             for _ = 1, count do
                 assert(dict:get("version") == revision)
             end
         end},
-        {"mesh.revision()", function(count)
+        {"nothing new", "mesh.revision()", function(count)
             for _ = 1, count do
                 assert(mesh.revision() == revision)
             end
         end},
-        {"mesh.changes(revision), nothing new", function(count)
+        {"nothing new", "mesh.changes(revision)", function(count)
             for _ = 1, count do
                 assert(#mesh.changes(revision) == 0)
             end
         end},
-        {"ngx.shared: get_keys(0)", function(count)
+        {"everything", "ngx.shared: get_keys(0)", function(count)
             for _ = 1, count do
                 assert(#dict:get_keys(0) == n + 1)
             end
         end},
-        {"mesh.list()", function(count)
+        {"everything", "ngx.shared: get_keys(0), get(key) of each", function(count)
+            for _ = 1, count do
+                for _, key in ipairs(dict:get_keys(0)) do
+                    assert(dict:get(key))
+                end
+            end
+        end},
+        {"everything", "mesh.list()", function(count)
             for _ = 1, count do
                 assert(#mesh.list() == n)
             end
@@ -133,20 +156,20 @@ end
 function _M.run(dict)
     local all = operations(dict, fill(dict))
     for _, operation in ipairs(all) do
-        operation.count = calls_in_a_turn(operation[2])
+        operation.count = calls_in_a_turn(operation[3])
         operation.times = {}
     end
     for turn = 1, TURNS do
         for _, operation in ipairs(all) do
             collectgarbage()
             local began = now()
-            operation[2](operation.count)
+            operation[3](operation.count)
             operation.times[turn] = (now() - began) / operation.count
         end
     end
     local results = {}
     for i, operation in ipairs(all) do
-        results[i] = {operation[1], median(operation.times)}
+        results[i] = {operation[1], operation[2], median(operation.times)}
     end
     return results
 end
