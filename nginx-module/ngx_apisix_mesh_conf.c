@@ -19,6 +19,8 @@
 
 static char *ngx_apisix_mesh_setting(ngx_conf_t *cf, ngx_command_t *dummy,
     void *data);
+static ngx_keyval_t *ngx_apisix_mesh_find(ngx_apisix_mesh_conf_t *mcf,
+    ngx_str_t *name);
 
 
 char *
@@ -82,7 +84,6 @@ ngx_apisix_mesh_setting(ngx_conf_t *cf, ngx_command_t *dummy, void *data)
     ngx_apisix_mesh_conf_t *mcf = data;
 
     ngx_str_t     *value;
-    ngx_uint_t     i;
     ngx_keyval_t  *kv;
 
     value = cf->args->elts;
@@ -95,17 +96,11 @@ ngx_apisix_mesh_setting(ngx_conf_t *cf, ngx_command_t *dummy, void *data)
         return NGX_CONF_ERROR;
     }
 
-    kv = mcf->settings->elts;
-
-    for (i = 0; i < mcf->settings->nelts; i++) {
-        if (kv[i].key.len == value[0].len
-            && ngx_strncmp(kv[i].key.data, value[0].data, value[0].len) == 0)
-        {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "setting \"%V\" of \"apisix_mesh\" is duplicate",
-                               &value[0]);
-            return NGX_CONF_ERROR;
-        }
+    if (ngx_apisix_mesh_find(mcf, &value[0])) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "setting \"%V\" of \"apisix_mesh\" is duplicate",
+                           &value[0]);
+        return NGX_CONF_ERROR;
     }
 
     kv = ngx_array_push(mcf->settings);
@@ -232,22 +227,35 @@ ngx_apisix_mesh_directory(ngx_cycle_t *cycle, ngx_apisix_mesh_conf_t *mcf)
 ngx_str_t *
 ngx_apisix_mesh_value(ngx_apisix_mesh_conf_t *mcf, char *name)
 {
-    size_t         len;
-    ngx_uint_t     i;
+    ngx_str_t      key;
     ngx_keyval_t  *kv;
 
     static ngx_str_t  by_default = ngx_null_string;
 
-    len = ngx_strlen(name);
+    key.data = (u_char *) name;
+    key.len = ngx_strlen(name);
+
+    kv = ngx_apisix_mesh_find(mcf, &key);
+
+    return kv ? &kv->value : &by_default;
+}
+
+
+static ngx_keyval_t *
+ngx_apisix_mesh_find(ngx_apisix_mesh_conf_t *mcf, ngx_str_t *name)
+{
+    ngx_uint_t     i;
+    ngx_keyval_t  *kv;
+
     kv = mcf->settings->elts;
 
     for (i = 0; i < mcf->settings->nelts; i++) {
-        if (kv[i].key.len == len
-            && ngx_strncmp(kv[i].key.data, name, len) == 0)
+        if (kv[i].key.len == name->len
+            && ngx_strncmp(kv[i].key.data, name->data, name->len) == 0)
         {
-            return &kv[i].value;
+            return &kv[i];
         }
     }
 
-    return &by_default;
+    return NULL;
 }

@@ -87,13 +87,11 @@ impl Agent {
         });
         let (stop, stopped) = watch::channel(false);
         let street = Street { shared: shared.clone(), source, listener, stopped };
-        let thread = signals::with_all_blocked(|| {
-            std::thread::Builder::new().name("apisix-mesh".to_owned()).spawn(move || {
-                runtime.block_on(street.run());
-                // Not before all tasks are gone: then nothing is published any more.
-                drop(runtime);
-                drop(hold);
-            })
+        let thread = signals::spawn("apisix-mesh", move || {
+            runtime.block_on(street.run());
+            // Not before all tasks are gone: then nothing is published any more.
+            drop(runtime);
+            drop(hold);
         })
         .map_err(|source| Error::System { what: "background thread", source })?;
         Ok(Self { shared, stop, thread: Mutex::new(Some(thread)) })

@@ -144,13 +144,9 @@ fn directory_error(source: std::io::Error) -> Error {
 /// gone, it lets go.
 fn stand_by(instance: &Arc<Instance>, state: State) -> Result<(), Error> {
     let instance = Arc::downgrade(instance);
-    signals::with_all_blocked(|| {
-        std::thread::Builder::new()
-            .name("mesh-standby".to_owned())
-            .spawn(move || take_turn(&instance, &state))
-    })
-    .map(drop)
-    .map_err(|source| Error::System { what: "background thread", source })
+    signals::spawn("mesh-standby", move || take_turn(&instance, &state))
+        .map(drop)
+        .map_err(|source| Error::System { what: "background thread", source })
 }
 
 fn take_turn(instance: &Weak<Instance>, state: &State) {

@@ -84,8 +84,7 @@ unsafe fn begin(zones: [*mut c_void; 2]) {
     if WRITER.swap(this, Ordering::AcqRel) == this {
         return warn!("libxds.so: initial was called before in this process; what it began goes on");
     }
-    let thread = thread::Builder::new().name("mesh-libxds".to_owned());
-    let started = signals::with_all_blocked(|| thread.spawn(move || guarded(|| run(objects, versions))));
+    let started = signals::spawn("mesh-libxds", move || guarded(|| run(objects, versions)));
     if let Err(problem) = started {
         error!("libxds.so: no thread can be made: {problem}");
     }

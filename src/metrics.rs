@@ -31,8 +31,8 @@ pub fn text(report: &Report) -> String {
     let objects = family(&mut registry, "objects", "APISIX objects that are served");
     for directory in Directory::ALL {
         let prefix = format!("/{}/", directory.name());
-        let held = snapshot.objects_from(&prefix).take_while(|(key, _)| key.as_str().starts_with(&prefix));
-        objects.get_or_create(&[("directory", directory.name())]).set(count(held.count()));
+        let held = snapshot.objects_under(&prefix).count();
+        objects.get_or_create(&[("directory", directory.name())]).set(count(held));
     }
     if let Some(host) = &report.host {
         register_host(&mut registry, host);

@@ -1,9 +1,17 @@
 //! Signals belong to nginx: the library's thread must never take one.
 
-use std::mem::MaybeUninit;
+use std::{io, mem::MaybeUninit, thread};
+
+/// Starts a thread with all signals blocked. The system shows 15 bytes of the name.
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<thread::JoinHandle<T>> {
+    with_all_blocked(|| thread::Builder::new().name(name.to_owned()).spawn(body))
+}
 
 /// Runs `spawn` with all signals blocked, which a new thread inherits, and puts the caller's mask back.
-pub fn with_all_blocked<T>(spawn: impl FnOnce() -> T) -> T {
+fn with_all_blocked<T>(spawn: impl FnOnce() -> T) -> T {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigfillset writes `all` before it is read, pthread_sigmask writes `before`; neither can fail with a

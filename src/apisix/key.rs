@@ -38,9 +38,16 @@ impl Key {
 
     /// The key of this text; `None` if it is no key of an object.
     pub fn parse(text: &str) -> Option<Self> {
-        let (directory, id) = text.strip_prefix('/')?.split_once('/')?;
-        let known = Directory::ALL.iter().any(|d| d.name() == directory);
-        (known && !id.is_empty() && !id.contains('/')).then(|| Self(text.into()))
+        Self::is_valid(text).then(|| Self(text.into()))
+    }
+
+    /// Whether this text is the key of an object.
+    pub fn is_valid(text: &str) -> bool {
+        let parts = text.strip_prefix('/').and_then(|rest| rest.split_once('/'));
+        parts.is_some_and(|(directory, id)| {
+            let is_known = Directory::ALL.iter().any(|d| d.name() == directory);
+            is_known && !id.is_empty() && !id.contains('/')
+        })
     }
 
     /// The key as text.

@@ -46,9 +46,7 @@ impl List {
             mod_revision: object.mod_revision,
             object: Some(object.clone()),
         };
-        let objects = snapshot.objects_from(prefix);
-        let entries = objects.take_while(|(key, _)| key.as_str().starts_with(prefix)).map(entry).collect();
-        Self { revision: snapshot.revision(), entries }
+        Self { revision: snapshot.revision(), entries: snapshot.objects_under(prefix).map(entry).collect() }
     }
 
     /// What has become of each object that changed after a revision.

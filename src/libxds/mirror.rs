@@ -27,7 +27,7 @@ use rpds::RedBlackTreeMapSync;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    apisix::Directory,
+    apisix::{Directory, Key},
     store::{Revision, Snapshot},
 };
 
@@ -226,8 +226,8 @@ impl<D: Dict> Mirror<D> {
     /// Make before break: at no time does an object refer to one that is not there.
     fn gently(&self, suspects: &[Write]) -> Vec<Write> {
         let (mut puts, mut deletes) = self.changes(suspects);
-        puts.sort_by_key(|(name, _)| rank(name));
-        deletes.sort_by_key(|(name, _)| std::cmp::Reverse(rank(name)));
+        puts.sort_by_cached_key(|(name, _)| rank(name));
+        deletes.sort_by_cached_key(|(name, _)| std::cmp::Reverse(rank(name)));
         let mut writes = self.manifest(suspects, |_| true);
         writes.append(&mut puts);
         writes.append(&mut deletes);
@@ -365,8 +365,7 @@ fn listed(text: &Bytes) -> impl Iterator<Item = &str> {
     std::str::from_utf8(text).unwrap_or_default().lines()
 }
 
-/// Where an object's directory stands in the make-before-break order.
-fn rank(name: &str) -> usize {
-    let directory = name.split('/').nth(1);
-    Directory::ALL.iter().position(|d| Some(d.name()) == directory).map_or(0, |position| position + 1)
+/// Where an object's directory stands in the make-before-break order; what is no object's comes first.
+fn rank(name: &str) -> Option<Directory> {
+    Key::parse(name).map(|key| key.directory())
 }

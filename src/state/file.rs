@@ -48,11 +48,12 @@ impl Log {
             _ => {}
         }
         let mut file = open(&new)?;
-        let mut bytes = [NAME, &[FORMAT]].concat();
-        bytes.extend(first.encode());
-        file.write_all(&bytes)?;
+        let head = [NAME, &[FORMAT]].concat();
+        let record = first.encode();
+        file.write_all(&head)?;
+        file.write_all(&record)?;
         file.sync_all()?;
-        let len = bytes.len() as u64;
+        let len = (head.len() + record.len()) as u64;
         Ok(Self { file, revision: first.revision, base: len, len })
     }
 

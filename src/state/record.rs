@@ -71,11 +71,11 @@ impl Record {
 
     /// As it stands in a file.
     pub fn encode(&self) -> Vec<u8> {
-        let message = self.encode_to_vec();
-        let mut bytes = Vec::with_capacity(HEAD + message.len());
-        bytes.extend_from_slice(&(message.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&xxh3_64(&message).to_le_bytes());
-        bytes.extend_from_slice(&message);
+        let mut bytes = vec![0; HEAD];
+        self.encode_raw(&mut bytes);
+        let (head, message) = bytes.split_at_mut(HEAD);
+        head[..8].copy_from_slice(&(message.len() as u64).to_le_bytes());
+        head[8..].copy_from_slice(&xxh3_64(message).to_le_bytes());
         bytes
     }
 
@@ -97,7 +97,7 @@ impl Record {
     fn decode_message(message: Bytes) -> Option<Self> {
         let record = <Self as Message>::decode(message).ok()?;
         let keys = record.puts.iter().map(|put| &put.key).chain(&record.deletes);
-        keys.clone().all(|key| Key::parse(key).is_some()).then_some(record)
+        keys.clone().all(|key| Key::is_valid(key)).then_some(record)
     }
 
     /// What the first record of a file says there is.

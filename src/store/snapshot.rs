@@ -96,6 +96,11 @@ impl Snapshot {
         self.objects.range::<str, _>((Bound::Included(key), Bound::Unbounded))
     }
 
+    /// The objects whose key starts with `prefix`, sorted bytewise.
+    pub fn objects_under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a Key, &'a KeyValue)> {
+        self.objects_from(prefix).take_while(move |(key, _)| key.as_str().starts_with(prefix))
+    }
+
     /// The commits at `start` and after it, oldest first.
     pub fn commits_from(&self, start: Revision) -> Result<impl Iterator<Item = &Arc<Commit>>, Compacted> {
         self.history.from(start)
