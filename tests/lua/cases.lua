@@ -3,6 +3,7 @@
 -- In: the URI of an xDS source with at least one route and one upstream. Out: TAP as the response.
 
 local cjson = require("cjson.safe")
+local tap = require("tap")
 
 local collectgarbage = collectgarbage
 local error = error
@@ -135,15 +136,7 @@ function _M.run(xds)
         return
     end
 
-    local list = cases(mesh, xds)
-    ngx.say("1..", #list)
-    for number, case in ipairs(list) do
-        local ok, err = pcall(case[2])
-        ngx.say(ok and "ok " or "not ok ", number, " - ", case[1])
-        if not ok then
-            ngx.say("# ", tostring(err))
-        end
-    end
+    tap.run(cases(mesh, xds))
 end
 
 

@@ -2,11 +2,10 @@
 --
 -- In: nothing. Out: TAP as the response. Each case loads the provider anew.
 
+local tap = require("tap")
+
 local ipairs = ipairs
-local ngx = ngx
-local pcall = pcall
 local require = require
-local tostring = tostring
 
 local _M = {}
 
@@ -20,14 +19,7 @@ function _M.run()
         end
     end
 
-    ngx.say("1..", #cases)
-    for number, case in ipairs(cases) do
-        local ok, err = pcall(case[2])
-        ngx.say(ok and "ok " or "not ok ", number, " - ", case[1])
-        if not ok then
-            ngx.say("# ", tostring(err))
-        end
-    end
+    tap.run(cases)
 end
 
 

@@ -3,9 +3,7 @@
 APISIX_MESH_LIB is the folder of the library, MODULES that of ngx_apisix_mesh_module.so.
 """
 
-import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -13,8 +11,8 @@ import time
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, TESTS + "/nginx")
 
-from harness import LIFE_CYCLE, LUA, Nginx, block, cluster, contains, equal, get, main, test, wait_for, \
-    write_resources  # noqa: E402
+import mesh as base  # noqa: E402
+from harness import LIFE_CYCLE, LUA, Nginx, block, contains, equal, main, test, wait_for  # noqa: E402
 
 TOP = os.path.dirname(TESTS)
 LIB = os.path.abspath(os.environ["APISIX_MESH_LIB"])
@@ -79,43 +77,19 @@ http {
             }))
         end)
     }
-    server {
-        listen 127.0.0.1:8080;
-        location / {
-            content_by_lua_block {
-                for id = 0, ngx.worker.count() - 1 do
-                    ngx.say(ngx.shared.seen:get(id) or "{}")
-                end
-            }
-        }
-    }
+    %(server)s
 }
-""" % {"top": TOP, "lib": LIB}
+""" % {"top": TOP, "lib": LIB, "server": base.SERVER}
 
 
-class Mesh:
-    """An nginx whose configuration is in files. `modules` are loaded in that order."""
+class Mesh(base.Mesh):
+    """With the provider in each worker. `modules` are loaded in that order."""
 
     def __init__(self, modules=LUA + LIFE_CYCLE, with_module=True, settings="{}"):
         text = modules + "worker_processes %d;" % WORKERS + HTTP.replace("SETTINGS", settings)
         if with_module:
             text += block("FOLDER/xds", extra="state_dir FOLDER/state;")
-        self.nginx = Nginx(text)
-
-    def __enter__(self):
-        os.mkdir(self.nginx.folder + "/xds")
-        shutil.copy(TOP + "/tests/lua/xds/mesh.yaml", self.nginx.folder + "/xds/mesh.yaml")
-        self.nginx.__enter__()
-        return self
-
-    def __exit__(self, *details):
-        self.nginx.__exit__(*details)
-
-    def seen(self):
-        try:
-            return [json.loads(line) for line in get(8080).splitlines()]
-        except OSError:
-            return []
+        super().__init__(Nginx(text))
 
     def agree(self, objects):
         """What all workers of now hold, once each holds as many objects, and they are those of its library."""
@@ -132,14 +106,6 @@ class Mesh:
 
     def hosts(self):
         return [one["pid"] for one in self.seen() if one["role"] == "host"]
-
-    def write(self, name, port=80):
-        """A cluster of one endpoint; gives the time at which it was there."""
-        write_resources(self.nginx.folder + "/xds/" + name, [cluster(name, port=port)])
-        return time.time()
-
-    def remove(self, name):
-        os.remove(self.nginx.folder + "/xds/" + name)
 
 
 def objects_of_the_file(mesh):
@@ -158,7 +124,8 @@ def changes():
         delays = []
 
         def take(number, port, wanted):
-            written = mesh.write("more-%d.json" % number, port)
+            mesh.write("more-%d.json" % number, port)
+            written = time.time()
             count = before[0]["taken"]["count"] + wanted
             wait_for("the change", lambda: all(one["taken"]["count"] >= count for one in mesh.seen()))
             taken = [one["taken"] for one in mesh.wait(objects + min(wanted, 5))]

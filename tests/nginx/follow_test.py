@@ -1,14 +1,11 @@
 """Every worker answers queries, also those that do not host the library, and can follow changes one by one."""
 
-import json
 import os
-import shutil
 import signal
 
-from harness import LIFE_CYCLE, LUA, Nginx, block, cluster, contains, equal, get, main, test, wait_for, write_resources
+import mesh as base
+from harness import LIFE_CYCLE, LUA, Nginx, block, contains, equal, main, test, wait_for
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-TOP = os.path.dirname(os.path.dirname(HERE))
 WORKERS = 4
 
 # Each worker writes down what it sees, many times a second, whoever gets the requests.
@@ -46,40 +43,17 @@ http {
             ngx.shared.seen:set(ngx.worker.id(), cjson.encode(seen))
         end)
     }
-    server {
-        listen 127.0.0.1:8080;
-        location / {
-            content_by_lua_block {
-                for id = 0, ngx.worker.count() - 1 do
-                    ngx.say(ngx.shared.seen:get(id) or "{}")
-                end
-            }
-        }
-    }
+    %s
 }
-""" % (TOP, os.path.abspath(os.environ["APISIX_MESH_LIB"]))
+""" % (base.TOP, os.path.abspath(os.environ["APISIX_MESH_LIB"]), base.SERVER)
 
 
-class Mesh:
-    """An nginx of several workers whose configuration is in a file."""
+class Mesh(base.Mesh):
+    """With several workers."""
 
-    def __enter__(self):
+    def __init__(self):
         text = LIFE_CYCLE + LUA + "worker_processes %d;" % WORKERS + HTTP
-        self.nginx = Nginx(text + block("FOLDER/xds", extra="state_dir FOLDER/state;"))
-        os.mkdir(self.nginx.folder + "/xds")
-        shutil.copy(TOP + "/tests/lua/xds/mesh.yaml", self.nginx.folder + "/xds/mesh.yaml")
-        self.nginx.__enter__()
-        return self
-
-    def __exit__(self, *details):
-        self.nginx.__exit__(*details)
-
-    def seen(self):
-        """What each worker sees, in the order of their numbers."""
-        try:
-            return [json.loads(line) for line in get(8080).splitlines()]
-        except OSError:
-            return []
+        super().__init__(Nginx(text + block("FOLDER/xds", extra="state_dir FOLDER/state;")))
 
     def agree(self):
         """What all workers see, once they see the same and something."""
@@ -88,13 +62,6 @@ class Mesh:
         folded = {one.get("folded") for one in seen}
         if len(seen) == WORKERS and len(states) == 1 and min(states)[1] > 0 and folded == {min(states)[1]}:
             return states.pop()
-
-    def remove(self, name):
-        os.remove(self.nginx.folder + "/xds/" + name)
-
-    def write(self, name):
-        """One more cluster."""
-        write_resources(self.nginx.folder + "/xds/" + name, [cluster(name)])
 
 
 @test("one worker hosts, the others follow, and all see the same")

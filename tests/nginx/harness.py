@@ -153,6 +153,16 @@ def get(port, host="127.0.0.1", path="/", unix=None):
         client.close()
 
 
+def ask_etcd(path, question, timeout=10):
+    """What the etcd endpoint answers to a question, both as JSON; the connection is its own."""
+    client = http.client.HTTPConnection("127.0.0.1", 2379, timeout=timeout)
+    try:
+        client.request("POST", path, json.dumps(question), {"Connection": "close"})
+        return json.loads(client.getresponse().read())
+    finally:
+        client.close()
+
+
 class Nginx:
     """One nginx in a folder of its own; use it in a `with`."""
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import glob
-import http.client
 import json
 import os
 import shutil
@@ -11,8 +10,8 @@ import subprocess
 import threading
 import time
 
-from harness import LIFE_CYCLE, LUA, Nginx, block, cluster, contains, equal, get, main, sockets, test, thread_names, \
-    wait_for, write_resources
+from harness import LIFE_CYCLE, LUA, Nginx, ask_etcd, block, cluster, contains, equal, get, main, sockets, test, \
+    thread_names, wait_for, write_resources
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIBRARY = os.path.abspath(os.environ["APISIX_MESH_LIB"])
@@ -302,11 +301,8 @@ def reloads(settings):
 
 def stored():
     """How many objects the library has, by its etcd endpoint."""
-    client = http.client.HTTPConnection("127.0.0.1", 2379, timeout=10)
-    client.request("POST", "/v3/kv/range", '{"key":"L2FwaXNpeC91","range_end":"L2FwaXNpeC92","count_only":true}')
-    count = json.loads(client.getresponse().read()).get("count", 0)
-    client.close()
-    return int(count)
+    upstreams = {"key": "L2FwaXNpeC91", "range_end": "L2FwaXNpeC92", "count_only": True}
+    return int(ask_etcd("/v3/kv/range", upstreams).get("count", 0))
 
 
 @test("a full dictionary: one line with the sizes, the last configuration stays, what shrinks comes through")

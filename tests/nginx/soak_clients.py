@@ -3,9 +3,10 @@
 import base64
 import http.client
 import json
-import socket
 import threading
 import time
+
+from harness import ask_etcd
 
 ETCD = ("127.0.0.1", 2379)
 HTTP = ("127.0.0.1", 8080)
@@ -55,24 +56,20 @@ class Watcher(Client):
         except (OSError, ValueError, http.client.HTTPException):
             pass  # cut off with its host; the next one goes on
 
-    def _post(self, path, body, timeout):
-        connection = http.client.HTTPConnection(*ETCD, timeout=timeout)
-        self.requests += 1
-        connection.request("POST", path, json.dumps(body))
-        return connection, connection.getresponse()
-
     def _load(self):
-        connection, answer = self._post("/v3/kv/range", {"key": PREFIX, "range_end": END}, PATIENCE)
-        with connection.sock or socket.socket():
-            range_ = json.loads(answer.read())
-        self.held = {kv["key"]: kv["value"] for kv in range_.get("kvs", [])}
-        self._see(int(range_["header"]["revision"]))
+        self.requests += 1
+        everything = ask_etcd("/v3/kv/range", {"key": PREFIX, "range_end": END}, PATIENCE)
+        self.held = {kv["key"]: kv["value"] for kv in everything.get("kvs", [])}
+        self._see(int(everything["header"]["revision"]))
         self.loads += 1
 
     def _watch(self):
         create = {"key": PREFIX, "range_end": END, "start_revision": self.revision + 1}
-        connection, answer = self._post("/v3/watch", {"create_request": create}, 1)
+        self.requests += 1
+        connection = http.client.HTTPConnection(*ETCD, timeout=1)
         try:
+            connection.request("POST", "/v3/watch", json.dumps({"create_request": create}))
+            answer = connection.getresponse()
             while not self.done.is_set():
                 line = answer.readline()
                 if not line:
@@ -83,7 +80,6 @@ class Watcher(Client):
                     return
                 self._apply(result)
         finally:
-            answer.close()
             connection.close()
 
     def _apply(self, result):

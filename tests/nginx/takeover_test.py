@@ -1,45 +1,31 @@
 """Another process takes the host's place, whatever becomes of it: killed with the master stopped, told to quit, upgraded
 away. Clients wait meanwhile and are served, and revisions only rise."""
 
-import json
+import http.client
 import os
-import shutil
 import signal
 import socket
 import threading
 
-from harness import LIFE_CYCLE, Nginx, block, children, contains, equal, hosts, main, sockets, test, thread_names, \
-    wait_for
+from harness import LIFE_CYCLE, Nginx, ask_etcd, block, children, contains, equal, hosts, main, sockets, test, \
+    thread_names, wait_for
+from mesh import one_service
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-TOP = os.path.dirname(os.path.dirname(HERE))
 SLOW = "http { server { listen 127.0.0.1:8080; location /slow { limit_rate 1; return 200 %s; } } }\n" % ("x" * 60)
 WORKERS = 3
 DRAINING = "worker process is shutting down"
-RANGE = b'{"key":"L2FwaXNpeA==","range_end":"L2FwaXNpeTA=","count_only":true}'
+ALL = {"key": "L2FwaXNpeA==", "range_end": "L2FwaXNpeTA=", "count_only": True}
 
 
 def start(**arguments):
     nginx = Nginx(LIFE_CYCLE + SLOW + "worker_processes %d;" % WORKERS + block("FOLDER/xds"), **arguments)
-    os.mkdir(nginx.folder + "/xds")
-    shutil.copy(TOP + "/tests/lua/xds/mesh.yaml", nginx.folder + "/xds/mesh.yaml")
+    one_service(nginx)
     return nginx
 
 
 def revision():
     """The endpoint's revision, on a connection of its own; `ConnectionRefusedError` when there is no socket."""
-    connection = socket.create_connection(("127.0.0.1", 2379), 10)
-    with connection:
-        connection.sendall(b"POST /v3/kv/range HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
-                           % (len(RANGE), RANGE))
-        answer = b""
-        while True:
-            part = connection.recv(65536)
-            if not part:
-                break
-            answer += part
-    body = answer.partition(b"\r\n\r\n")[2].decode()
-    return int(json.loads(body[body.index("{"):body.rindex("}") + 1])["header"]["revision"])
+    return int(ask_etcd("/v3/kv/range", ALL)["header"]["revision"])
 
 
 class Client:
@@ -58,7 +44,7 @@ class Client:
                 self.revisions.append(revision())
             except ConnectionRefusedError as error:
                 self.refused.append(error)
-            except (OSError, ValueError):
+            except (OSError, ValueError, http.client.HTTPException):
                 pass  # cut off
 
     def __exit__(self, *_):
