@@ -135,14 +135,13 @@ fn class<'a>(text: &'a str, out: &mut String) -> Result<&'a str, String> {
                 out.push_str("-\\-");
                 rest = &rest[2..];
             }
-            '[' if rest.starts_with("[:") && rest.contains(":]") => {
-                let end = rest.find(":]").map_or(rest.len(), |i| i + 2);
-                let name = rest[2..end - 2].trim_start_matches('^');
+            '[' if let Some((name, after)) = posix_class(rest) => {
+                let name = name.trim_start_matches('^');
                 if !POSIX_CLASSES.contains(&name) {
                     return Err(format!("[:{name}:] is no character class"));
                 }
-                out.push_str(&rest[..end]);
-                rest = &rest[end..];
+                out.push_str(&rest[..rest.len() - after.len()]);
+                rest = after;
             }
             '[' | '&' | '~' => {
                 out.push('\\');
@@ -156,6 +155,11 @@ fn class<'a>(text: &'a str, out: &mut String) -> Result<&'a str, String> {
         }
     }
     Ok(rest)
+}
+
+/// The name in the `[:name:]` at the start of `text`, and what follows it.
+fn posix_class(text: &str) -> Option<(&str, &str)> {
+    text.strip_prefix("[:")?.split_once(":]")
 }
 
 /// Copies `{n}`, `{n,}` or `{n,m}`; any other brace stands for itself.
@@ -196,6 +200,7 @@ mod tests {
             r"\Qa.b(\E.*",
             r"\Q(",
             r"[a[b]",
+            r"[[:]",
             "[]a]",
             "[^]]",
             "[[:alpha:]_]+",
