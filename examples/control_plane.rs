@@ -14,7 +14,10 @@ mod ads_server;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use ads_server::{Acceptor, Resources, serve};
-use apisix_mesh::xds::file::{Problem, load};
+use apisix_mesh::xds::{
+    ResourceType,
+    file::{Problem, load},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -85,14 +88,8 @@ async fn publish_changes(paths: Vec<PathBuf>, look_every: Duration, sender: watc
     }
 }
 
-async fn answer_all(mut acceptor: Acceptor, resources: watch::Receiver<Arc<Resources>>) {
-    loop {
-        let session = acceptor.session().await;
-        let nacked = |kind: apisix_mesh::xds::ResourceType, message: &str| {
-            eprintln!("NACK of {}: {message}", kind.noun());
-        };
-        tokio::spawn(serve(session, resources.clone(), nacked));
-    }
+fn tell_nack(kind: ResourceType, message: &str) {
+    eprintln!("NACK of {}: {message}", kind.noun());
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -104,7 +101,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (sender, receiver) = watch::channel(Arc::new(read(&paths).0));
     tokio::select! {
         () = publish_changes(paths, look_every, sender) => {}
-        () = answer_all(acceptor, receiver) => {}
+        () = serve(acceptor, receiver, tell_nack) => {}
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }

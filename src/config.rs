@@ -49,6 +49,11 @@ pub const SETTINGS: &[Setting] = &[
         doc: "where configuration comes from: `grpc://HOST:PORT` (ADS) or `file:///PATH` (a file or folder)",
     },
     Setting {
+        name: "xds_mode",
+        default: "delta",
+        doc: "the variant of ADS to ask for: `delta`, or `sotw` (state of the world); a control plane without delta is asked for the latter at once",
+    },
+    Setting {
         name: "xds_max_message_size",
         default: "0",
         doc: "largest response taken, in bytes; 0 is no limit",
@@ -113,6 +118,29 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
+/// A variant of the aggregated discovery protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum XdsMode {
+    /// Incremental: what changed, and what went.
+    #[default]
+    Delta,
+    /// State of the world: all there is of a type, or all that was asked for and changed.
+    Sotw,
+}
+
+impl XdsMode {
+    /// All variants, by the names they have in settings.
+    pub const ALL: [(&str, Self); 2] = [("delta", Self::Delta), ("sotw", Self::Sotw)];
+
+    /// The name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delta => "delta",
+            Self::Sotw => "sotw",
+        }
+    }
+}
+
 /// What becomes of a resource that asks for what APISIX cannot do. It is in `status` in any case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnUnsupported {
@@ -142,6 +170,7 @@ const VARIABLE_PREFIX: &str = "APISIX_MESH_";
 #[allow(missing_docs)]
 pub struct Config {
     pub xds: String,
+    pub xds_mode: XdsMode,
     pub xds_max_message_size: usize,
     pub initial_fetch_timeout: Duration,
     pub etcd_listen: String,
@@ -163,6 +192,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             xds: String::new(),
+            xds_mode: XdsMode::default(),
             xds_max_message_size: 0,
             initial_fetch_timeout: Duration::from_secs(15),
             etcd_listen: "127.0.0.1:2379".to_owned(),
@@ -221,6 +251,7 @@ impl Config {
     pub fn set(&mut self, name: &str, value: &Value) -> Result<(), Error> {
         match name {
             "xds" => self.xds = text(name, value)?,
+            "xds_mode" => self.xds_mode = one_of(name, value, &XdsMode::ALL)?,
             "xds_max_message_size" => self.xds_max_message_size = number(name, value)? as usize,
             "initial_fetch_timeout" => {
                 self.initial_fetch_timeout = Duration::from_secs_f64(number(name, value)?)
@@ -231,7 +262,7 @@ impl Config {
             "etcd_allow_remote" => self.etcd_allow_remote = boolean(name, value)?,
             "etcd_prefix" => self.etcd_prefix = text(name, value)?,
             "state_dir" => self.state_dir = text(name, value)?,
-            "on_unsupported" => self.on_unsupported = on_unsupported(name, value)?,
+            "on_unsupported" => self.on_unsupported = one_of(name, value, &OnUnsupported::ALL)?,
             "log_level" => self.log_level = level(name, value)?,
             "node_id" => self.node_id = Some(text(name, value)?),
             "node_type" => self.node_type = text(name, value)?,
@@ -318,12 +349,13 @@ fn level(name: &str, value: &Value) -> Result<Level, Error> {
         .ok_or_else(|| Error::config(name, format!("{text:?} is none of error, warn, info, debug")))
 }
 
-fn on_unsupported(name: &str, value: &Value) -> Result<OnUnsupported, Error> {
+fn one_of<T: Copy>(name: &str, value: &Value, known: &[(&str, T)]) -> Result<T, Error> {
     let text = text(name, value)?;
-    OnUnsupported::ALL
-        .into_iter()
-        .find_map(|(known, policy)| (known == text).then_some(policy))
-        .ok_or_else(|| Error::config(name, format!("{text:?} is none of closed, serve, strict")))
+    let meant = known.iter().find_map(|(word, meant)| (*word == text).then_some(*meant));
+    meant.ok_or_else(|| {
+        let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+        Error::config(name, format!("{text:?} is none of {}", words.join(", ")))
+    })
 }
 
 fn object(name: &str, value: &Value) -> Result<Map<String, Value>, Error> {

@@ -8,6 +8,7 @@ mod ads;
 pub mod backoff;
 pub mod cache;
 pub mod file;
+mod message;
 pub mod node;
 mod objection;
 mod resource;
@@ -26,6 +27,7 @@ pub use resource::{Resource, ResourceType};
 pub use snapshot::{Change, Snapshot};
 pub use status::{SourceStatus, State as SourceState, TypeStatus};
 
+pub use crate::config::XdsMode as Mode;
 use crate::error::Error;
 
 /// What the next stage acts on.
@@ -42,6 +44,8 @@ pub struct Update {
 pub struct SourceOptions {
     /// Who this client says it is.
     pub node: node::NodeConfig,
+    /// The variant of the protocol to ask for first.
+    pub mode: Mode,
     /// How long a resource that is referred to may take before it counts as absent; zero waits for ever.
     pub initial_fetch_timeout: Duration,
     /// The largest response; zero is no limit.
@@ -58,6 +62,7 @@ impl Default for SourceOptions {
     fn default() -> Self {
         Self {
             node: node::NodeConfig::default(),
+            mode: Mode::default(),
             initial_fetch_timeout: Duration::from_secs(15),
             max_response_bytes: 0,
             backoff: backoff::BackoffOptions::default(),

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap, net::TcpListener, os::fd::AsRawFd, process::Stdio, sync::Arc, time::Duration,
 };
 
-use ads_server::{Acceptor, Resources};
+use ads_server::{Acceptor, Resources, refused};
 use apisix_mesh::{
     config::Config,
     instance::Instance,
@@ -130,10 +130,18 @@ async fn read(address: &str) -> BTreeMap<String, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn etcdctl_agrees_with_translate_after_a_thousand_changes() {
+async fn etcdctl_agrees_with_translate_after_a_thousand_changes_by_delta() {
+    etcdctl_agrees_with_translate(Acceptor::bind("127.0.0.1:0").await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcdctl_agrees_with_translate_after_a_thousand_changes_by_state_of_the_world() {
+    etcdctl_agrees_with_translate(Acceptor::without_delta("127.0.0.1:0").await.unwrap()).await;
+}
+
+async fn etcdctl_agrees_with_translate(acceptor: Acceptor) {
     let mut mesh =
         Mesh { seed: 20261123, present: [true; SERVICES], last_octet: [3; SERVICES], routed: SERVICES };
-    let mut acceptor = Acceptor::bind("127.0.0.1:0").await.unwrap();
     // The way of the nginx master: it listens, and hands the descriptor on.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -143,8 +151,7 @@ async fn etcdctl_agrees_with_translate_after_a_thousand_changes() {
     });
     let instance = Instance::start(Config::from_text(&config.to_string()).unwrap()).unwrap();
     let (serve, served) = watch::channel(mesh.resources());
-    let session = acceptor.session().await;
-    tokio::spawn(ads_server::serve(session, served, |kind, message| panic!("{kind:?} refused: {message}")));
+    tokio::spawn(ads_server::serve(acceptor, served, refused));
 
     // Held until the first configuration is complete, and never answered with nothing.
     let first = timeout(PATIENCE, read(&address)).await.expect("the first configuration comes");

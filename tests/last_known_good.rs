@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use ads_server::{Acceptor, Resources};
+use ads_server::{Acceptor, Resources, refused};
 use apisix_mesh::xds::ResourceType;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use prost::Message;
@@ -104,14 +104,13 @@ async fn a_killed_host_comes_back_with_what_it_knew() {
     let state = State::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let mut acceptor = Acceptor::bind("127.0.0.1:0").await.unwrap();
+    let acceptor = Acceptor::bind("127.0.0.1:0").await.unwrap();
     let plane = acceptor.address.to_string();
     let xds = format!("grpc://{plane}");
 
     let (_serve, served) = watch::channel(Arc::new(resources(3)));
     let host = Host::start(&xds, &listener, &state);
-    let session = acceptor.session().await;
-    tokio::spawn(ads_server::serve(session, served, |kind, message| panic!("{kind:?} refused: {message}")));
+    let serving = tokio::spawn(ads_server::serve(acceptor, served, refused));
     let known = read(&address).await;
     assert!(known.len() > SERVICES, "{known:?}");
     timeout(PATIENCE, async {
@@ -122,7 +121,7 @@ async fn a_killed_host_comes_back_with_what_it_knew() {
     .await
     .expect("it is kept");
     drop(host);
-    drop(acceptor);
+    serving.abort();
 
     for _ in 0..3 {
         let host = Host::start(&xds, &listener, &state);
@@ -131,10 +130,9 @@ async fn a_killed_host_comes_back_with_what_it_knew() {
     }
 
     let _host = Host::start(&xds, &listener, &state);
-    let mut acceptor = Acceptor::bind(&plane).await.unwrap();
+    let acceptor = Acceptor::bind(&plane).await.unwrap();
     let (_serve, served) = watch::channel(Arc::new(resources(4)));
-    let session = acceptor.session().await;
-    tokio::spawn(ads_server::serve(session, served, |kind, message| panic!("{kind:?} refused: {message}")));
+    tokio::spawn(ads_server::serve(acceptor, served, refused));
     let changed = timeout(PATIENCE, async {
         loop {
             let now = read(&address).await;

@@ -10,7 +10,7 @@ use apisix_mesh::{
     agent::objection,
     config::OnUnsupported,
     pb::{envoy::service::discovery::v3::DiscoveryRequest, google::protobuf::Any, json::any_from_json},
-    xds::{ResourceType, Source, SourceOptions, backoff::BackoffOptions},
+    xds::{Mode, ResourceType, Source, SourceOptions, backoff::BackoffOptions},
 };
 use serde_json::{Value, json};
 
@@ -49,6 +49,7 @@ async fn answer(session: &mut Session, nonce: &str, resources: Vec<Any>) -> Disc
 async fn start(policy: OnUnsupported) -> (Acceptor, Session, Source) {
     let mut acceptor = Acceptor::bind("127.0.0.1:0").await.unwrap();
     let options = SourceOptions {
+        mode: Mode::Sotw,
         objection: objection(policy),
         backoff: BackoffOptions { initial: Duration::from_millis(1), max: Duration::from_millis(10) },
         ..SourceOptions::default()

@@ -1,11 +1,11 @@
-//! The ADS source against a real gRPC server, well-behaved and not.
+//! The ADS source against a real gRPC server, well-behaved and not: state of the world.
 
 #[path = "support/ads_server.rs"]
 mod ads_server;
 
 use std::{sync::Arc, time::Duration};
 
-use ads_server::{Acceptor, Resources, Session, response, serve};
+use ads_server::{Acceptor, Resources, Session, refused, response, serve};
 use apisix_mesh::{
     pb::{
         envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
@@ -13,6 +13,7 @@ use apisix_mesh::{
         json::any_from_json,
     },
     xds::{
+        Mode,
         ResourceType::{self, Cluster, ClusterLoadAssignment, Listener, RouteConfiguration},
         Source, SourceOptions, SourceState,
         backoff::BackoffOptions,
@@ -57,8 +58,12 @@ fn mesh() -> Resources {
 
 /// A source that tries again at once.
 fn source(acceptor: &Acceptor, max_response_bytes: usize) -> Source {
+    source_of(acceptor, Mode::Sotw, max_response_bytes)
+}
+
+fn source_of(acceptor: &Acceptor, mode: Mode, max_response_bytes: usize) -> Source {
     let backoff = BackoffOptions { initial: Duration::from_millis(1), max: Duration::from_millis(10) };
-    let options = SourceOptions { max_response_bytes, backoff, ..Default::default() };
+    let options = SourceOptions { mode, max_response_bytes, backoff, ..Default::default() };
     Source::new(&format!("grpc://{}", acceptor.address), options).unwrap()
 }
 
@@ -101,15 +106,34 @@ async fn hear(session: &mut Session, kind: ResourceType) -> DiscoveryRequest {
 }
 
 #[tokio::test]
-async fn a_mesh_comes_whole_and_follows_changes() {
-    let mut acceptor = Acceptor::bind("127.0.0.1:0").await.unwrap();
-    let mut source = source(&acceptor, 0);
+async fn a_mesh_comes_whole_and_follows_changes_by_state_of_the_world() {
+    let acceptor = Acceptor::bind("127.0.0.1:0").await.unwrap();
+    let source = source_of(&acceptor, Mode::Sotw, 0);
+    a_mesh_comes_whole_and_follows_changes(acceptor, source).await;
+}
+
+#[tokio::test]
+async fn a_mesh_comes_whole_and_follows_changes_by_delta() {
+    let acceptor = Acceptor::bind("127.0.0.1:0").await.unwrap();
+    let source = source_of(&acceptor, Mode::Delta, 0);
+    a_mesh_comes_whole_and_follows_changes(acceptor, source).await;
+}
+
+#[tokio::test]
+async fn a_server_without_delta_is_asked_for_state_of_the_world_at_once() {
+    let acceptor = Acceptor::without_delta("127.0.0.1:0").await.unwrap();
+    // A single wait would be longer than this test.
+    let backoff = BackoffOptions { initial: Duration::from_secs(3600), max: Duration::from_secs(3600) };
+    let options = SourceOptions { mode: Mode::Delta, backoff, ..Default::default() };
+    let source = Source::new(&format!("grpc://{}", acceptor.address), options).unwrap();
+    let status = source.status();
+    a_mesh_comes_whole_and_follows_changes(acceptor, source).await;
+    assert_eq!(status.get().mode, Some("sotw"));
+}
+
+async fn a_mesh_comes_whole_and_follows_changes(acceptor: Acceptor, mut source: Source) {
     let (sender, receiver) = watch::channel(Arc::new(mesh()));
-    tokio::spawn(async move {
-        loop {
-            tokio::spawn(serve(acceptor.session().await, receiver.clone(), |_, m| panic!("{m}")));
-        }
-    });
+    tokio::spawn(serve(acceptor, receiver, refused));
     while !source.next().await.complete {}
     assert!(ResourceType::ALL.iter().all(|kind| source.snapshot().len(*kind) == 1));
 
@@ -291,19 +315,17 @@ async fn a_mute_server_is_reported() {
 
 #[tokio::test]
 async fn a_dropped_wait_loses_nothing() {
-    let mut acceptor = Acceptor::bind("127.0.0.1:0").await.unwrap();
-    let mut source = source(&acceptor, 0);
-    let (_sender, receiver) = watch::channel(Arc::new(mesh()));
-    tokio::spawn(async move {
-        loop {
-            tokio::spawn(serve(acceptor.session().await, receiver.clone(), |_, m| panic!("{m}")));
-        }
-    });
-    while !ResourceType::ALL.iter().all(|kind| source.snapshot().len(*kind) == 1) {
-        tokio::select! {
-            biased;
-            _ = source.next() => {}
-            () = tokio::task::yield_now() => {}
+    for mode in [Mode::Delta, Mode::Sotw] {
+        let acceptor = Acceptor::bind("127.0.0.1:0").await.unwrap();
+        let mut source = source_of(&acceptor, mode, 0);
+        let (_sender, receiver) = watch::channel(Arc::new(mesh()));
+        tokio::spawn(serve(acceptor, receiver, refused));
+        while !ResourceType::ALL.iter().all(|kind| source.snapshot().len(*kind) == 1) {
+            tokio::select! {
+                biased;
+                _ = source.next() => {}
+                () = tokio::task::yield_now() => {}
+            }
         }
     }
 }

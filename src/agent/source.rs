@@ -28,6 +28,7 @@ pub fn options(config: &Config, vars: &dyn Vars) -> SourceOptions {
     node.metadata.extend(config.node_metadata.clone());
     SourceOptions {
         node,
+        mode: config.xds_mode,
         initial_fetch_timeout: config.initial_fetch_timeout,
         max_response_bytes: config.xds_max_message_size,
         objection: objection(config.on_unsupported),

@@ -11,14 +11,15 @@ use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use super::{
-    Change, ResourceType, Snapshot, SourceOptions, SourceStatus, Update,
+    Change, Mode, ResourceType, Snapshot, SourceOptions, SourceStatus, Update,
     backoff::Backoff,
     cache::{Cache, Rejected},
+    message::Response,
     status::{self, MAX_PENDING_NAMES, TypeStatus},
-    stream::{Answered, Request, Stream},
+    stream::{Answered, Draft, Received, Stream},
     transport::{Connection, Target},
 };
-use crate::{error::Error, pb::envoy::service::discovery::v3::DiscoveryResponse};
+use crate::error::Error;
 
 /// How long a control plane may take for its first answer before somebody should know.
 const FIRST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -26,19 +27,23 @@ const FIRST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Responses taken in one update while they are there already.
 const MAX_BURST: usize = 256;
 
-/// Rejected resources logged one by one; the status holds all.
+/// Resources logged one by one; the status holds all.
 const MAX_LOGGED: usize = 20;
 
 /// An ADS client of one control plane.
 pub struct Ads {
     uri: String,
     target: Target,
+    /// The variant to ask for first.
+    preferred: Mode,
+    /// The variant of the present try.
+    mode: Mode,
     stream: Stream,
     cache: Cache,
     backoff: Backoff,
     link: Link,
     /// Answers to the last response, in order.
-    unsent: Vec<Request>,
+    unsent: Vec<Draft>,
     /// When to complain that nothing has come on this stream.
     mute_at: Option<Instant>,
     complete: bool,
@@ -59,7 +64,7 @@ enum Link {
 enum Event {
     TimeToConnect,
     Opened(Box<Connection>),
-    Response(DiscoveryResponse),
+    Response(Response),
     Lost(Status),
     Timer,
 }
@@ -89,6 +94,8 @@ impl Ads {
         Ok(Self {
             uri: uri.to_owned(),
             target: Target::new(uri, options.max_response_bytes)?,
+            preferred: options.mode,
+            mode: options.mode,
             stream: Stream::new(options.node.node()),
             cache: Cache::new(options.initial_fetch_timeout).refusing(options.objection.clone()),
             backoff: Backoff::new(options.backoff),
@@ -148,7 +155,8 @@ impl Ads {
 
     async fn wait(&mut self) -> Event {
         let overdue = self.cache.next_overdue().map(Instant::from_std);
-        match overdue.into_iter().chain(self.mute_at).min() {
+        let expiry = self.cache.next_expiry().map(Instant::from_std);
+        match overdue.into_iter().chain(expiry).chain(self.mute_at).min() {
             None => self.link.next().await,
             Some(timer) => tokio::select! {
                 event = self.link.next() => event,
@@ -163,37 +171,41 @@ impl Ads {
             Event::Opened(connection) => self.link = Link::Open(connection),
             Event::Response(response) => return self.receive(&response),
             Event::Lost(status) => self.lost(&status),
-            Event::Timer => self.complain(),
+            Event::Timer => return self.on_timer(),
         }
         Vec::new()
     }
 
     fn connect(&mut self) {
-        let first = self.stream.open(&self.cache);
-        self.link = Link::Opening(Box::pin(self.target.clone().open(first)));
+        let first = self.stream.open(self.mode, &self.cache);
+        self.link = Link::Opening(Box::pin(self.target.clone().open(self.mode, first)));
         self.mute_at = Some(Instant::now() + FIRST_RESPONSE_TIMEOUT);
     }
 
-    fn receive(&mut self, response: &DiscoveryResponse) -> Vec<Change> {
+    fn receive(&mut self, response: &Response) -> Vec<Change> {
         self.send_answers();
         if self.mute_at.take().is_some() {
-            info!("xds: {} answers", self.uri);
+            info!("xds: {} answers ({})", self.uri, self.mode.name());
             self.last_error = None;
+            self.status.speaks(self.mode);
             self.status.connected();
         }
-        let received = self.stream.receive(response, &mut self.cache, Instant::now().into_std());
-        self.unsent.extend(received.requests);
-        match received.answered {
+        let Received { requests, changes, answered } =
+            self.stream.receive(response, &mut self.cache, Instant::now().into_std());
+        self.unsent.extend(requests);
+        match answered {
             Some(answered) => self.note(answered),
-            None => debug!("xds: a response of type {:?} that nobody asked for", response.type_url),
+            None => debug!("xds: a response of type {:?} that nobody asked for", response.type_url()),
         }
-        received.changes
+        changes
     }
 
     fn send_answers(&mut self) {
         let answers = std::mem::take(&mut self.unsent).into_iter();
-        if let Link::Open(connection) = &self.link {
-            connection.send(answers.map(|request| request.with_names(&self.cache)));
+        if let Link::Open(connection) = &self.link
+            && let Err(status) = connection.send(answers.map(|draft| draft.with_names(&self.cache)))
+        {
+            self.lost(&status);
         }
     }
 
@@ -231,9 +243,17 @@ impl Ads {
     }
 
     fn lost(&mut self, status: &Status) {
-        self.mute_at = None;
+        let answered = self.mute_at.take().is_none();
         // Answers on a stream that is gone; the next one begins anew.
         self.unsent.clear();
+        if self.mode == Mode::Delta && status.code() == Code::Unimplemented && !answered {
+            debug!("xds: {} has no delta; state of the world it is", self.uri);
+            self.mode = Mode::Sotw;
+            self.link = Link::Waiting(Instant::now());
+            return;
+        }
+        // Another one may answer the next time.
+        self.mode = self.preferred;
         // Credentials do not get better in a second, and a server that refuses them should not be hammered.
         let wait = match status.code() {
             Code::Unauthenticated | Code::PermissionDenied => self.backoff.next_slow_wait(),
@@ -250,8 +270,20 @@ impl Ads {
         }
     }
 
-    fn complain(&mut self) {
+    fn on_timer(&mut self) -> Vec<Change> {
         let now = Instant::now();
+        self.send_answers();
+        self.complain(now);
+        let Received { requests, changes, .. } = self.stream.expire(&mut self.cache, now.into_std());
+        self.unsent.extend(requests);
+        for Change { kind, name } in &changes {
+            info!("xds: {} {name:?} was not renewed in its time to live and is gone", kind.noun());
+            self.note_type(*kind, None);
+        }
+        changes
+    }
+
+    fn complain(&mut self, now: Instant) {
         if self.mute_at.is_some_and(|at| at <= now) {
             self.mute_at = None;
             let seconds = FIRST_RESPONSE_TIMEOUT.as_secs();
@@ -259,9 +291,17 @@ impl Ads {
             warn!("xds: {error}; still waiting");
             self.status.trouble(&error);
         }
-        for Change { kind, name } in self.cache.take_overdue(now.into_std()) {
+        let overdue = self.cache.take_overdue(now.into_std());
+        for Change { kind, name } in overdue.iter().take(MAX_LOGGED) {
             warn!("xds: {} {name:?} is referred to and has not come", kind.noun());
         }
+        if overdue.len() > MAX_LOGGED {
+            warn!(
+                "xds: {} more names are referred to and have not come, see status",
+                overdue.len() - MAX_LOGGED
+            );
+        }
+        self.unsent.extend(self.stream.ask_again(&overdue));
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 
-use super::{ResourceType, cache::Rejected};
+use super::{Mode, ResourceType, cache::Rejected};
 
 /// Names listed per type; a mesh that has not come yet would list thousands.
 pub const MAX_PENDING_NAMES: usize = 100;
@@ -32,6 +32,8 @@ pub struct TypeStatus {
 pub struct State {
     /// As configured.
     pub uri: String,
+    /// The variant of the protocol that is spoken, or was last; none for files.
+    pub mode: Option<&'static str>,
     /// Whether the control plane answers, or the files can be read.
     pub connected: bool,
     /// Since when `connected` is what it is, in seconds since 1970.
@@ -68,6 +70,10 @@ impl SourceStatus {
         if !state.connected {
             (state.connected, state.since) = (true, now());
         }
+    }
+
+    pub(super) fn speaks(&self, mode: Mode) {
+        self.0.lock().mode = Some(mode.name());
     }
 
     pub(super) fn disconnected(&self, error: &str) {

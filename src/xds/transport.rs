@@ -5,17 +5,21 @@
 
 use std::{error::Error as _, time::Duration};
 
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{
     Code, Status, Streaming,
     transport::{Endpoint, Error as TransportError},
 };
 
+use super::{
+    Mode,
+    message::{Request, Response},
+};
 use crate::{
     error::Error,
     pb::envoy::service::discovery::v3::{
-        DiscoveryRequest, DiscoveryResponse,
+        DeltaDiscoveryResponse, DiscoveryResponse,
         aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
     },
 };
@@ -69,19 +73,29 @@ impl Target {
         if self.max_response_bytes == 0 { usize::MAX } else { self.max_response_bytes }
     }
 
-    /// Connects, resolving the name anew, and opens the stream with `first` on it.
+    /// Connects, resolving the name anew, and opens the stream of this variant with `first` on it.
     ///
     /// Servers written in Go send their headers with the first response, so this returns no earlier than that.
-    pub async fn open(self, first: Vec<DiscoveryRequest>) -> Result<Connection, Status> {
+    pub async fn open(self, mode: Mode, first: Vec<Request>) -> Result<Connection, Status> {
         let channel = self.endpoint.connect().await.map_err(|e| Status::unavailable(explain(&e)))?;
         let (requests, outgoing) = mpsc::channel(REQUESTS_IN_FLIGHT.max(first.len()));
         for request in first {
             requests.try_send(request).map_err(|_| Status::internal("no room for the first requests"))?;
         }
+        let outgoing = ReceiverStream::new(outgoing);
         let mut client = AggregatedDiscoveryServiceClient::new(channel)
             .max_decoding_message_size(self.decode_limit())
             .max_encoding_message_size(usize::MAX);
-        let responses = client.stream_aggregated_resources(ReceiverStream::new(outgoing)).await?.into_inner();
+        let responses = match mode {
+            Mode::Delta => {
+                let requests = outgoing.filter_map(Request::delta);
+                Responses::Delta(client.delta_aggregated_resources(requests).await?.into_inner())
+            }
+            Mode::Sotw => {
+                let requests = outgoing.filter_map(Request::sotw);
+                Responses::Sotw(client.stream_aggregated_resources(requests).await?.into_inner())
+            }
+        };
         Ok(Connection { requests, responses })
     }
 
@@ -101,29 +115,41 @@ impl Target {
 /// One open stream.
 #[derive(Debug)]
 pub struct Connection {
-    requests: mpsc::Sender<DiscoveryRequest>,
-    responses: Streaming<DiscoveryResponse>,
+    requests: mpsc::Sender<Request>,
+    responses: Responses,
+}
+
+#[derive(Debug)]
+enum Responses {
+    Delta(Streaming<DeltaDiscoveryResponse>),
+    Sotw(Streaming<DiscoveryResponse>),
 }
 
 impl Connection {
     /// The next response. May be dropped and called again without loss.
-    pub async fn next(&mut self) -> Result<DiscoveryResponse, Status> {
+    pub async fn next(&mut self) -> Result<Response, Status> {
         // A closed channel shows in the responses too, with the reason.
         let _ = self.requests.reserve_many(REQUESTS_PER_RESPONSE).await;
-        match self.responses.message().await? {
-            Some(response) => Ok(response),
-            None => Err(Status::unavailable("the server ended the stream")),
-        }
+        let response = match &mut self.responses {
+            Responses::Delta(responses) => responses.message().await?.map(Response::Delta),
+            Responses::Sotw(responses) => responses.message().await?.map(Response::Sotw),
+        };
+        response.ok_or_else(|| Status::unavailable("the server ended the stream"))
     }
 
-    /// Sends what a response led to. There is room: see [`Connection::next`].
-    pub fn send(&self, requests: impl Iterator<Item = DiscoveryRequest>) {
+    /// Sends what a response led to. There is room: see [`Connection::next`]; only what comes of time can find none.
+    pub fn send(&self, requests: impl Iterator<Item = Request>) -> Result<(), Status> {
         for request in requests {
-            if self.requests.try_send(request).is_err() {
+            match self.requests.try_send(request) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => {
+                    return Err(Status::resource_exhausted("the server does not read what it is asked"));
+                }
                 // The stream is over; `next` tells why.
-                return;
+                Err(TrySendError::Closed(_)) => return Ok(()),
             }
         }
+        Ok(())
     }
 }
 

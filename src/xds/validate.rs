@@ -11,6 +11,8 @@ mod place;
 mod regex;
 mod route;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message;
 
@@ -91,26 +93,45 @@ pub fn name_in(any: &Any) -> Option<String> {
     Wrapper::decode(any.value.clone()).ok().map(|w| w.name).filter(|name| !name.is_empty())
 }
 
-/// What one `Any` of a response carries.
+/// What a resource's wrapper says of its content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What the control plane calls the content; empty without a wrapper.
+    pub version: String,
+    /// How long it holds unless it is renewed; for ever if none.
+    pub lives: Option<Duration>,
+}
+
+/// What one resource of a response carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Carried {
     /// The encoded message.
-    Message(Bytes),
+    Message(Bytes, Terms),
     /// A wrapper that names a resource and brings none: its time to live is extended, its content stays (3.2 point
     /// 20).
-    Heartbeat(String),
+    Heartbeat(String, Terms),
 }
 
 /// Takes the resource out of its `Any` and, where there is one, its `envoy.service.discovery.v3.Resource`.
 pub fn unwrap(kind: ResourceType, any: &Any) -> Result<Carried, FieldError> {
     if any.type_url != WRAPPER {
-        return of_type(kind, any).map(Carried::Message);
+        return Ok(Carried::Message(of_type(kind, any)?, Terms::default()));
     }
     let wrapper = Wrapper::decode(any.value.clone()).map_err(|e| FieldError::new("", e.to_string()))?;
-    match wrapper.resource {
-        Some(inner) => of_type(kind, &inner).map(Carried::Message),
+    unwrap_resource(kind, &wrapper)
+}
+
+/// Takes the resource out of its `envoy.service.discovery.v3.Resource`.
+pub fn unwrap_resource(kind: ResourceType, wrapper: &Wrapper) -> Result<Carried, FieldError> {
+    let lives = wrapper.ttl.as_ref().map(|ttl| {
+        let whole = Duration::from_secs(u64::try_from(ttl.seconds).unwrap_or(0));
+        whole + Duration::from_nanos(u64::try_from(ttl.nanos).unwrap_or(0))
+    });
+    let terms = Terms { version: wrapper.version.clone(), lives };
+    match &wrapper.resource {
+        Some(inner) => Ok(Carried::Message(of_type(kind, inner)?, terms)),
         None if wrapper.name.is_empty() => Err(FieldError::new("name", "must not be empty".to_owned())),
-        None => Ok(Carried::Heartbeat(wrapper.name)),
+        None => Ok(Carried::Heartbeat(wrapper.name.clone(), terms)),
     }
 }
 

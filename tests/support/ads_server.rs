@@ -1,19 +1,20 @@
 //! A control plane for tests and the example: real gRPC, nothing of the client's logic.
 //!
-//! [`Acceptor`] gives the streams as they come, for scripts of bad behaviour; [`serve`] answers one stream as a
-//! control plane should, from resources that may change at any time.
+//! [`Acceptor`] gives the streams as they come, for scripts of bad behaviour; [`serve`] answers them as a control
+//! plane should, from resources that may change at any time.
 #![allow(dead_code)] // Each user includes this file and needs a part of it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-};
+#[path = "ads_server/delta.rs"]
+mod delta;
+#[path = "ads_server/sotw.rs"]
+mod sotw;
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use apisix_mesh::{
     pb::{
         envoy::service::discovery::v3::{
-            DiscoveryRequest, DiscoveryResponse,
+            DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
             aggregated_discovery_service_server::{
                 AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
             },
@@ -36,22 +37,41 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// One stream of one client.
-pub struct Session {
+pub struct Session<Q = DiscoveryRequest, A = DiscoveryResponse> {
     /// What the client says.
-    pub requests: Streaming<DiscoveryRequest>,
+    pub requests: Streaming<Q>,
     /// What it is told. Dropping it ends the stream.
-    pub responses: mpsc::Sender<Result<DiscoveryResponse, Status>>,
+    pub responses: mpsc::Sender<Result<A, Status>>,
 }
+
+/// One delta stream of one client.
+pub type DeltaSession = Session<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
 /// Listens, and gives every stream that is opened. Dropping it breaks all connections.
 pub struct Acceptor {
     /// Where it listens.
     pub address: SocketAddr,
     sessions: mpsc::Receiver<Session>,
+    delta_sessions: mpsc::Receiver<DeltaSession>,
     task: JoinHandle<()>,
 }
 
-struct Service(mpsc::Sender<Session>);
+#[derive(Clone)]
+struct Service {
+    sotw: mpsc::Sender<Session>,
+    delta: Option<mpsc::Sender<DeltaSession>>,
+}
+
+/// Hands one stream over, and answers with what comes of it.
+async fn hand_over<Q, A>(
+    to: &mpsc::Sender<Session<Q, A>>,
+    requests: Streaming<Q>,
+) -> Result<Response<ReceiverStream<Result<A, Status>>>, Status> {
+    let (responses, outgoing) = mpsc::channel(16);
+    let session = Session { requests, responses };
+    to.send(session).await.map_err(|_| Status::unavailable("shutting down"))?;
+    Ok(Response::new(ReceiverStream::new(outgoing)))
+}
 
 #[tonic::async_trait]
 impl AggregatedDiscoveryService for Service {
@@ -61,25 +81,54 @@ impl AggregatedDiscoveryService for Service {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        let (responses, outgoing) = mpsc::channel(16);
-        let session = Session { requests: request.into_inner(), responses };
-        self.0.send(session).await.map_err(|_| Status::unavailable("shutting down"))?;
-        Ok(Response::new(ReceiverStream::new(outgoing)))
+        hand_over(&self.sotw, request.into_inner()).await
+    }
+
+    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        match &self.delta {
+            Some(delta) => hand_over(delta, request.into_inner()).await,
+            None => Err(Status::unimplemented("no delta here")),
+        }
     }
 }
 
 impl Acceptor {
     /// Listens on an address; port 0 takes any free one.
     pub async fn bind(address: &str) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        let (sender, sessions) = mpsc::channel(16);
-        Ok(Self { address, sessions, task: tokio::spawn(accept(listener, sender)) })
+        let (delta, delta_sessions) = mpsc::channel(16);
+        Self::start(address, Some(delta), delta_sessions).await
     }
 
-    /// The next stream.
+    /// The same, of a control plane that has no delta.
+    pub async fn without_delta(address: &str) -> std::io::Result<Self> {
+        Self::start(address, None, mpsc::channel(1).1).await
+    }
+
+    async fn start(
+        address: &str,
+        delta: Option<mpsc::Sender<DeltaSession>>,
+        delta_sessions: mpsc::Receiver<DeltaSession>,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let (sotw, sessions) = mpsc::channel(16);
+        let task = tokio::spawn(accept(listener, Service { sotw, delta }));
+        Ok(Self { address, sessions, delta_sessions, task })
+    }
+
+    /// The next stream of state of the world.
     pub async fn session(&mut self) -> Session {
         self.sessions.recv().await.expect("the accepting task lives as long as this")
+    }
+
+    /// The next delta stream.
+    pub async fn delta_session(&mut self) -> DeltaSession {
+        self.delta_sessions.recv().await.expect("the accepting task lives as long as this")
     }
 }
 
@@ -89,8 +138,8 @@ impl Drop for Acceptor {
     }
 }
 
-async fn accept(listener: TcpListener, sessions: mpsc::Sender<Session>) {
-    let service = AggregatedDiscoveryServiceServer::new(Service(sessions))
+async fn accept(listener: TcpListener, service: Service) {
+    let service = AggregatedDiscoveryServiceServer::new(service)
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX);
     let mut connections = JoinSet::new();
@@ -150,102 +199,29 @@ impl FromIterator<Loaded> for Resources {
     }
 }
 
-/// What a stream's client asked for and got of one type.
-#[derive(Default)]
-struct Watch {
-    /// `None`: not subscribed; empty: everything, for the wildcard types.
-    names: Option<BTreeSet<String>>,
-    nonce: String,
-    sent: BTreeMap<String, Any>,
-}
-
-/// Answers one stream until it ends. `nacked` hears what the client refuses.
+/// Answers every stream that is opened, of either variant, until it ends. `nacked` hears what clients refuse.
 pub async fn serve(
-    mut session: Session,
-    mut resources: watch::Receiver<Arc<Resources>>,
-    nacked: impl Fn(ResourceType, &str),
+    mut acceptor: Acceptor,
+    resources: watch::Receiver<Arc<Resources>>,
+    nacked: impl Fn(ResourceType, &str) + Clone + Send + 'static,
 ) {
-    let mut watches: [Watch; ResourceType::ALL.len()] = Default::default();
-    let mut counter = 0;
+    // Whoever drops this future ends the streams too.
+    let mut streams = JoinSet::new();
     loop {
-        let due = tokio::select! {
-            message = session.requests.message() => match message {
-                Ok(Some(request)) => on_request(&request, &mut watches, &nacked),
-                Ok(None) | Err(_) => return,
-            },
-            changed = resources.changed() => match changed {
-                Ok(()) => on_change(&resources.borrow(), &watches),
-                Err(_) => return,
-            },
-        };
-        let present = resources.borrow_and_update().clone();
-        for (kind, names) in due {
-            counter += 1;
-            let watch = &mut watches[kind as usize];
-            watch.nonce = format!("{}-{counter}", kind.noun());
-            let of_type = present.of(kind);
-            watch.sent = of_type.clone();
-            let chosen = of_type.iter().filter(|(name, _)| names.as_ref().is_none_or(|n| n.contains(*name)));
-            let response = DiscoveryResponse {
-                version_info: counter.to_string(),
-                resources: chosen.map(|(_, any)| any.clone()).collect(),
-                type_url: kind.type_url().to_owned(),
-                nonce: watch.nonce.clone(),
-                control_plane: None,
-            };
-            if session.responses.send(Ok(response)).await.is_err() {
-                return;
+        tokio::select! {
+            Some(session) = acceptor.sessions.recv() => {
+                streams.spawn(sotw::serve(session, resources.clone(), nacked.clone()));
             }
+            Some(session) = acceptor.delta_sessions.recv() => {
+                streams.spawn(delta::serve(session, resources.clone(), nacked.clone()));
+            }
+            Some(_) = streams.join_next() => {}
+            else => return,
         }
     }
 }
 
-/// A type, and the names to send of it; all if `None`.
-type Due = (ResourceType, Option<BTreeSet<String>>);
-
-fn on_request(
-    request: &DiscoveryRequest,
-    watches: &mut [Watch; ResourceType::ALL.len()],
-    nacked: &impl Fn(ResourceType, &str),
-) -> Vec<Due> {
-    let Some(kind) = ResourceType::from_type_url(&request.type_url) else { return Vec::new() };
-    if let Some(detail) = &request.error_detail {
-        nacked(kind, &detail.message);
-        return Vec::new();
-    }
-    let watch = &mut watches[kind as usize];
-    if !request.response_nonce.is_empty() && request.response_nonce != watch.nonce {
-        return Vec::new();
-    }
-    let names: BTreeSet<String> = request.resource_names.iter().cloned().collect();
-    let before = watch.names.replace(names.clone());
-    if kind.is_complete() {
-        return if before.is_none() { vec![(kind, None)] } else { Vec::new() };
-    }
-    let added: BTreeSet<String> = names.difference(&before.unwrap_or_default()).cloned().collect();
-    if added.is_empty() { Vec::new() } else { vec![(kind, Some(added))] }
-}
-
-fn on_change(present: &Resources, watches: &[Watch; ResourceType::ALL.len()]) -> Vec<Due> {
-    let mut due = Vec::new();
-    let mut clusters_changed = false;
-    for kind in ResourceType::ALL {
-        let watch = &watches[kind as usize];
-        let Some(names) = &watch.names else { continue };
-        if kind.is_complete() {
-            if present.of(kind) != &watch.sent {
-                clusters_changed |= kind == ResourceType::Cluster;
-                due.push((kind, None));
-            }
-            continue;
-        }
-        // Envoy waits for endpoints after every change of a cluster, so they follow it.
-        let all = clusters_changed && kind == ResourceType::ClusterLoadAssignment;
-        let changed = |name: &&String| all || present.of(kind).get(*name) != watch.sent.get(*name);
-        let names: BTreeSet<String> = names.iter().filter(changed).cloned().collect();
-        if !names.is_empty() {
-            due.push((kind, Some(names)));
-        }
-    }
-    due
+/// For a client that should refuse nothing.
+pub fn refused(kind: ResourceType, message: &str) {
+    panic!("{kind:?} refused: {message}");
 }

@@ -1,7 +1,7 @@
 //! Which parents refer to which children: listeners to route configurations, clusters to load assignments.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -11,16 +11,36 @@ pub struct References {
     of: HashMap<Arc<str>, Vec<Arc<str>>>,
     /// How many parents each child has; never zero.
     parents: BTreeMap<Arc<str>, usize>,
-    generation: u64,
 }
 
-/// What a change of one parent did to the set of children.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// What changes of parents did to the set of children.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// Children with their first parent.
-    pub new: Vec<Arc<str>>,
-    /// Children that lost their last one.
-    pub gone: Vec<Arc<str>>,
+    /// Children with their first parent, sorted.
+    pub new: BTreeSet<Arc<str>>,
+    /// Children that lost their last one, sorted.
+    pub gone: BTreeSet<Arc<str>>,
+}
+
+impl Difference {
+    /// Whether the set of children is what it was.
+    pub fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.gone.is_empty()
+    }
+
+    /// Adds what a later change did. A child that came and went, or went and came, is as it was.
+    pub fn add(&mut self, later: Self) {
+        for name in later.new {
+            if !self.gone.remove(&name) {
+                self.new.insert(name);
+            }
+        }
+        for name in later.gone {
+            if !self.new.remove(&name) {
+                self.gone.insert(name);
+            }
+        }
+    }
 }
 
 impl References {
@@ -44,12 +64,9 @@ impl References {
                 *count -= 1;
                 if *count == 0 {
                     self.parents.remove(&name);
-                    difference.gone.push(name);
+                    difference.gone.insert(name);
                 }
             }
-        }
-        if difference != Difference::default() {
-            self.generation += 1;
         }
         difference
     }
@@ -68,11 +85,6 @@ impl References {
     pub fn is_empty(&self) -> bool {
         self.parents.is_empty()
     }
-
-    /// Rises whenever the set of children changes.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
 }
 
 #[cfg(test)]
@@ -82,7 +94,7 @@ mod tests {
     fn set(references: &mut References, parent: &str, children: &[&str]) -> (Vec<String>, Vec<String>) {
         let children = children.iter().map(|c| (*c).to_owned()).collect();
         let Difference { new, gone } = references.set(parent.into(), children);
-        let text = |names: Vec<Arc<str>>| names.iter().map(|n| n.to_string()).collect();
+        let text = |names: BTreeSet<Arc<str>>| names.iter().map(|n| n.to_string()).collect();
         (text(new), text(gone))
     }
 
@@ -97,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn the_generation_rises_only_with_the_set() {
+    fn a_child_that_passes_between_parents_is_neither_new_nor_gone() {
         let mut r = References::default();
-        set(&mut r, "p", &["a"]);
-        let before = r.generation();
-        set(&mut r, "q", &["a"]);
-        set(&mut r, "p", &[]);
-        assert_eq!(r.generation(), before);
-        set(&mut r, "q", &[]);
-        assert_ne!(r.generation(), before);
+        let mut all = Difference::default();
+        for (parent, children) in [("p", &["a"][..]), ("q", &["b"]), ("p", &[]), ("q", &["a"])] {
+            all.add(r.set(parent.into(), children.iter().map(|c| (*c).to_owned()).collect()));
+        }
+        assert_eq!(all, Difference { new: [Arc::from("a")].into(), gone: [].into() });
+        all.add(r.set("q".into(), vec![]));
+        assert!(all.is_empty());
     }
 }

@@ -77,7 +77,7 @@ fn a_rejected_child_is_not_waited_for() {
 fn a_nameless_broken_resource_keeps_the_absent_ones() {
     let (mut cache, now) = (Cache::new(Duration::from_secs(15)), Instant::now());
     cache.apply(CDS, &[cluster("a", "1s"), cluster("b", "1s")], now);
-    let broken = Any { type_url: CDS.type_url().to_owned(), value: Bytes::from_static(b"\x0a\xff") };
+    let broken = Any { type_url: CDS.type_url().to_owned(), value: bytes::Bytes::from_static(b"\x0a\xff") };
     let applied = cache.apply(CDS, &[cluster("a", "2s"), broken], now);
     assert_eq!(names(&applied.changes), ["cluster a"]);
     assert_eq!(applied.rejected[0].name, "resources[1]");

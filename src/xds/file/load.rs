@@ -185,8 +185,8 @@ fn read_resource(value: &Value) -> Result<Option<(ResourceType, Resource)>, Stri
     let any = any_from_json(value)?;
     let Some(kind) = kind_of(&any) else { return Ok(None) };
     match validate::unwrap(kind, &any).map_err(|e| e.to_string())? {
-        Carried::Heartbeat(_) => Ok(None),
-        Carried::Message(message) => {
+        Carried::Heartbeat(..) => Ok(None),
+        Carried::Message(message, _) => {
             let checked = validate::check(kind, &message).map_err(|e| e.to_string())?;
             Ok(Some((kind, Resource::new(&checked.name, &message))))
         }
