@@ -147,7 +147,7 @@ async fn etcdctl_agrees_with_translate(acceptor: Acceptor) {
     let address = listener.local_addr().unwrap().to_string();
     let config = json!({
         "xds": format!("grpc://{}", acceptor.address), "etcd_listen": format!("fd:{}", listener.as_raw_fd()),
-        "log_level": "error",
+        "log_level": "error", "initial_fetch_timeout": 1,
     });
     let instance = Instance::start(Config::from_text(&config.to_string()).unwrap()).unwrap();
     let (serve, served) = watch::channel(mesh.resources());

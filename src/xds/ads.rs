@@ -16,7 +16,7 @@ use super::{
     cache::{Cache, Rejected},
     message::Response,
     status::{self, MAX_PENDING_NAMES, TypeStatus},
-    stream::{Answered, Draft, Received, Stream},
+    stream::{Answered, Draft, Passed, Received, Stream},
     transport::{Connection, Target},
 };
 use crate::error::Error;
@@ -220,10 +220,9 @@ impl Ads {
             log_rejected(kind, &version, &rejected);
             self.logged[kind as usize] = rejected;
         }
-        self.note_type(kind, accepted);
-        // The children that it refers to may have come into question, or gone.
-        if let Some(child) = kind.child() {
-            self.note_type(child, None);
+        // Others may have come into force with it, into question, or gone.
+        for other in ResourceType::ALL {
+            self.note_type(other, accepted.filter(|_| other == kind));
         }
     }
 
@@ -238,6 +237,7 @@ impl Ads {
                 rejected: self.cache.rejected(kind).collect(),
                 pending: pending.len(),
                 pending_names: pending.take(MAX_PENDING_NAMES).map(|n| n.to_string()).collect(),
+                warming: self.cache.warming(kind),
             },
         );
     }
@@ -271,19 +271,8 @@ impl Ads {
     }
 
     fn on_timer(&mut self) -> Vec<Change> {
-        let now = Instant::now();
         self.send_answers();
-        self.complain(now);
-        let Received { requests, changes, .. } = self.stream.expire(&mut self.cache, now.into_std());
-        self.unsent.extend(requests);
-        for Change { kind, name } in &changes {
-            info!("xds: {} {name:?} was not renewed in its time to live and is gone", kind.noun());
-            self.note_type(*kind, None);
-        }
-        changes
-    }
-
-    fn complain(&mut self, now: Instant) {
+        let now = Instant::now();
         if self.mute_at.is_some_and(|at| at <= now) {
             self.mute_at = None;
             let seconds = FIRST_RESPONSE_TIMEOUT.as_secs();
@@ -291,17 +280,25 @@ impl Ads {
             warn!("xds: {error}; still waiting");
             self.status.trouble(&error);
         }
-        let overdue = self.cache.take_overdue(now.into_std());
-        for Change { kind, name } in overdue.iter().take(MAX_LOGGED) {
-            warn!("xds: {} {name:?} is referred to and has not come", kind.noun());
+        let Passed { requests, overdue, expired } = self.stream.pass_time(&mut self.cache, now.into_std());
+        self.unsent.extend(requests);
+        log_each(&overdue.missing, "is referred to and has not come");
+        log_each(&overdue.removed, "is gone, and routes still name it");
+        log_each(&expired, "was not renewed in its time to live and is gone");
+        let changes = [expired, overdue.changes].concat();
+        for kind in ResourceType::ALL {
+            self.note_type(kind, None);
         }
-        if overdue.len() > MAX_LOGGED {
-            warn!(
-                "xds: {} more names are referred to and have not come, see status",
-                overdue.len() - MAX_LOGGED
-            );
-        }
-        self.unsent.extend(self.stream.ask_again(&overdue));
+        changes
+    }
+}
+
+fn log_each(resources: &[Change], what: &str) {
+    for Change { kind, name } in resources.iter().take(MAX_LOGGED) {
+        warn!("xds: {} {name:?} {what}", kind.noun());
+    }
+    if resources.len() > MAX_LOGGED {
+        warn!("xds: so it is with {} more, see status", resources.len() - MAX_LOGGED);
     }
 }
 

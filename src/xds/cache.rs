@@ -7,6 +7,7 @@
 mod expiry;
 mod incoming;
 mod references;
+mod warming;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -17,7 +18,12 @@ use std::{
 use serde::Serialize;
 
 pub use self::references::Difference;
-use self::{expiry::Expiry, incoming::Incoming, references::References};
+use self::{
+    expiry::Expiry,
+    incoming::Incoming,
+    references::{Node, References},
+    warming::Warming,
+};
 use super::{Change, Objection, Resource, ResourceType, Snapshot, validate::Terms};
 use crate::pb::{envoy::service::discovery::v3::Resource as Wrapper, google::protobuf::Any};
 
@@ -33,14 +39,25 @@ pub struct Rejected {
 /// What one response did.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// Resources that came, changed or went, with the children that lost their last parent.
+    /// Resources that came into force, changed or went, in whatever response they came.
     pub changes: Vec<Change>,
     /// Every resource of the response that was refused.
     pub rejected: Vec<Rejected>,
-    /// What it did to the set of children that are referred to.
-    pub children: Difference,
-    /// Parents that came or changed refer to children, new or not (3.2 point 24).
-    pub children_touched: bool,
+    /// What it did to the set of resources that are referred to.
+    pub references: Difference,
+    /// Clusters that came or changed refer to assignments, new or not (3.2 point 24).
+    pub endpoints_touched: bool,
+}
+
+/// What has been waited for long enough, each told once.
+#[derive(Debug, Default)]
+pub struct Overdue {
+    /// Names that are referred to and have not come.
+    pub missing: Vec<Change>,
+    /// Clusters that are gone though routes still name them.
+    pub removed: Vec<Change>,
+    /// What comes into force, or goes, for that.
+    pub changes: Vec<Change>,
 }
 
 /// A child that a parent refers to and that has not come.
@@ -54,14 +71,16 @@ struct Missing {
 /// The accepted resources and the graph between them.
 #[derive(Debug)]
 pub struct Cache {
+    /// What is in force.
     snapshot: Snapshot,
+    warming: Warming,
     /// Names by content, for telling a repeated resource without decoding it.
     by_hash: [HashMap<u64, Arc<str>>; ResourceType::ALL.len()],
     /// What a delta server calls the content that is held, where it calls it anything.
     versions: [HashMap<Arc<str>, Box<str>>; ResourceType::ALL.len()],
     expiry: [Expiry; ResourceType::ALL.len()],
-    /// Who refers to whom, by the parents' type.
-    references: [References; ResourceType::ALL.len()],
+    /// Who refers to whom, in what was accepted last.
+    graph: References,
     missing: [BTreeMap<Arc<str>, Missing>; ResourceType::ALL.len()],
     rejected: [BTreeMap<String, String>; ResourceType::ALL.len()],
     answered: [bool; ResourceType::ALL.len()],
@@ -83,10 +102,11 @@ impl Cache {
     pub fn new(initial_fetch_timeout: Duration) -> Self {
         Self {
             snapshot: Snapshot::default(),
+            warming: Warming::default(),
             by_hash: Default::default(),
             versions: Default::default(),
             expiry: Default::default(),
-            references: Default::default(),
+            graph: References::default(),
             missing: Default::default(),
             rejected: Default::default(),
             answered: Default::default(),
@@ -107,19 +127,22 @@ impl Cache {
 
     /// All names to subscribe to, sorted; empty for the wildcard types.
     pub fn names(&self, kind: ResourceType) -> Vec<String> {
-        self.parents_of(kind).map_or_else(Vec::new, |r| r.children().map(|n| n.to_string()).collect())
+        if kind.is_complete() {
+            return Vec::new();
+        }
+        self.graph.children(kind).map(|name| name.to_string()).collect()
     }
 
     /// What is held, each with the version a delta server gave it, or an empty one.
     pub fn versions(&self, kind: ResourceType) -> HashMap<String, String> {
         let version =
             |name| self.versions[kind as usize].get(name).map_or_else(String::new, |v| v.to_string());
-        self.snapshot.iter(kind).map(|r| (r.name.to_string(), version(&r.name))).collect()
+        self.accepted(kind).map(|name| (name.to_string(), version(name))).collect()
     }
 
     /// Whether somebody refers to a resource of this type; always so for the wildcard types.
     pub fn is_wanted(&self, kind: ResourceType) -> bool {
-        self.parents_of(kind).is_none_or(|r| !r.is_empty())
+        kind.is_complete() || self.graph.children(kind).next().is_some()
     }
 
     /// What is rejected at present, by name.
@@ -137,6 +160,11 @@ impl Cache {
     /// Names referred to that have not come.
     pub fn pending(&self, kind: ResourceType) -> impl ExactSizeIterator<Item = &Arc<str>> {
         self.missing[kind as usize].keys()
+    }
+
+    /// How many resources were accepted and are not in force yet, or are gone and still in force.
+    pub fn warming(&self, kind: ResourceType) -> usize {
+        self.warming.count(kind)
     }
 
     /// Takes the resources of a state-of-the-world response.
@@ -166,14 +194,10 @@ impl Cache {
     pub fn expire(&mut self, kind: ResourceType, now: Instant) -> Applied {
         let mut applied = Applied::default();
         for name in self.expiry[kind as usize].take_due(now) {
-            self.take_out(kind, &name, &mut applied);
-            if self.parents_of(kind).is_some() {
-                self.missing[kind as usize].insert(name, Missing { since: now, settled: false });
-            } else {
-                self.refer(kind, name, Vec::new(), &mut applied);
-            }
+            self.take_out(Node { kind, name }, now, &mut applied);
         }
-        self.settle_children(kind, now, &mut applied);
+        self.settle_references(now, &mut applied);
+        self.settle(now, &mut applied);
         applied
     }
 
@@ -197,16 +221,19 @@ impl Cache {
                     let name: Arc<str> = checked.name.as_str().into();
                     self.rejected[kind as usize].remove(&*name);
                     present.insert(name.clone());
-                    self.put(kind, Resource::new(&name, &message), &mut applied);
-                    self.agree(kind, &name, terms, now);
-                    applied.children_touched |= !checked.refers_to.is_empty();
-                    self.refer(kind, name, checked.refers_to, &mut applied);
+                    applied.endpoints_touched |=
+                        kind == ResourceType::Cluster && !checked.refers_to.is_empty();
+                    let node = Node { kind, name };
+                    self.put(&node, Resource::new(&node.name, &message), now);
+                    self.agree(kind, &node.name, terms, now);
+                    applied.references.add(self.graph.set(&node, checked.refers_to.into_iter().collect()));
                 }
                 Incoming::Bad { name, error } => {
                     nameless |= name.is_none();
                     if let Some(name) = &name {
-                        present.insert(name.as_str().into());
-                        self.missing[kind as usize].remove(name.as_str());
+                        let name: Arc<str> = name.as_str().into();
+                        self.wait_no_longer(&Node { kind, name: name.clone() });
+                        present.insert(name);
                     }
                     let name = name.unwrap_or_else(|| format!("resources[{position}]"));
                     applied.rejected.push(Rejected { name, error });
@@ -216,10 +243,11 @@ impl Cache {
         match gone {
             // The broken resource could be any of the absent ones.
             Gone::Absent if nameless => {}
-            Gone::Absent => self.remove_absent(kind, &present, &mut applied),
-            Gone::Named(names) => self.remove_named(kind, names, &present, &mut applied),
+            Gone::Absent => self.remove_absent(kind, &present, now, &mut applied),
+            Gone::Named(names) => self.remove_named(kind, names, &present, now, &mut applied),
         }
-        self.settle_children(kind, now, &mut applied);
+        self.settle_references(now, &mut applied);
+        self.settle(now, &mut applied);
         self.remember_rejected(kind, gone, &applied.rejected);
         self.answered[kind as usize] = true;
         applied.changes.sort();
@@ -227,26 +255,36 @@ impl Cache {
         applied
     }
 
-    /// Whether everything has come that the first configuration needs, or has been waited for long enough.
-    pub fn complete(&self, now: Instant) -> bool {
+    /// Whether everything has come that the first configuration needs, or has been waited for long enough. Once true
+    /// it stays so. The control plane told all clusters and listeners there are: what is not among them is not coming.
+    pub fn complete(&mut self, now: Instant) -> bool {
         let roots = [ResourceType::Cluster, ResourceType::Listener];
-        roots.into_iter().all(|kind| self.answered[kind as usize])
-            && self.missing.iter().flat_map(BTreeMap::values).all(|m| m.settled || self.is_overdue(m, now))
+        let children = roots.into_iter().filter_map(ResourceType::child);
+        let complete = roots.into_iter().all(|kind| self.answered[kind as usize])
+            && children.flat_map(|kind| self.missing[kind as usize].values().map(move |m| (kind, m))).all(
+                |(kind, missing)| missing.settled || self.end_of(kind, missing).is_some_and(|end| now >= end),
+            );
+        self.warming.active |= complete;
+        self.warming.active
     }
 
-    /// Names that have just been waited for long enough; each is told once.
-    pub fn take_overdue(&mut self, now: Instant) -> Vec<Change> {
-        let mut overdue = Vec::new();
+    /// What has just been waited for long enough.
+    pub fn take_overdue(&mut self, now: Instant) -> Overdue {
+        let mut missing = Vec::new();
         for kind in ResourceType::ALL {
-            let timeout = self.initial_fetch_timeout;
-            for (name, missing) in &mut self.missing[kind as usize] {
-                if !missing.settled && !timeout.is_zero() && now >= missing.since + timeout {
-                    missing.settled = true;
-                    overdue.push(Change { kind, name: name.clone() });
+            let Some(patience) = self.patience(kind) else { continue };
+            for (name, missed) in &mut self.missing[kind as usize] {
+                if !missed.settled && now >= missed.since + patience {
+                    missed.settled = true;
+                    missing.push(Change { kind, name: name.clone() });
                 }
             }
         }
-        overdue
+        missing.iter().for_each(|node| self.warming.wake(node));
+        let removed = self.take_leaving(now);
+        let mut applied = Applied::default();
+        self.settle(now, &mut applied);
+        Overdue { missing, removed, changes: applied.changes }
     }
 
     /// When [`Cache::expire`] will have something to take out.
@@ -256,30 +294,48 @@ impl Cache {
 
     /// When [`Cache::take_overdue`] will have something to tell.
     pub fn next_overdue(&self) -> Option<Instant> {
-        if self.initial_fetch_timeout.is_zero() {
-            return None;
+        let all = ResourceType::ALL.into_iter();
+        let waiting = all.flat_map(|kind| self.missing[kind as usize].values().map(move |m| (kind, m)));
+        let ends = waiting.filter(|(_, m)| !m.settled).filter_map(|(kind, m)| self.end_of(kind, m));
+        ends.chain(self.next_leaving()).min()
+    }
+
+    fn end_of(&self, kind: ResourceType, missing: &Missing) -> Option<Instant> {
+        Some(missing.since + self.patience(kind)?)
+    }
+
+    /// How long a name of this type is waited for; none is for ever.
+    fn patience(&self, kind: ResourceType) -> Option<Duration> {
+        match kind {
+            ResourceType::Cluster => Some(self.cluster_patience()),
+            _ => (!self.initial_fetch_timeout.is_zero()).then_some(self.initial_fetch_timeout),
         }
-        let waiting = self.missing.iter().flat_map(BTreeMap::values).filter(|m| !m.settled);
-        waiting.map(|m| m.since).min().map(|since| since + self.initial_fetch_timeout)
     }
 
-    fn is_overdue(&self, missing: &Missing, now: Instant) -> bool {
-        !self.initial_fetch_timeout.is_zero() && now >= missing.since + self.initial_fetch_timeout
+    /// What was accepted last under a name.
+    fn latest(&self, node: &Node) -> Option<&Resource> {
+        self.warming.held(node).unwrap_or_else(|| self.snapshot.get(node.kind, &node.name))
     }
 
-    fn parents_of(&self, kind: ResourceType) -> Option<&References> {
-        let parent = ResourceType::ALL.into_iter().find(|p| p.child() == Some(kind))?;
-        Some(&self.references[parent as usize])
+    /// The names of what was accepted last.
+    fn accepted(&self, kind: ResourceType) -> impl Iterator<Item = &Arc<str>> {
+        let is_settled =
+            move |name: &Arc<str>| self.warming.held(&Node { kind, name: name.clone() }).is_none();
+        let settled = self.snapshot.iter(kind).map(|r| &r.name).filter(move |name| is_settled(name));
+        settled.chain(self.warming.held_of(kind).map(|r| &r.name))
     }
 
-    fn put(&mut self, kind: ResourceType, resource: Resource, applied: &mut Applied) {
-        let name = resource.name.clone();
-        self.missing[kind as usize].remove(&*name);
-        self.forget_hash(kind, &name);
-        self.by_hash[kind as usize].insert(resource.hash, name.clone());
-        if self.snapshot.insert(kind, resource) {
-            applied.changes.push(Change { kind, name });
+    fn wait_no_longer(&mut self, node: &Node) {
+        if self.missing[node.kind as usize].remove(&node.name).is_some() {
+            self.warming.wake(node);
         }
+    }
+
+    fn put(&mut self, node: &Node, resource: Resource, now: Instant) {
+        self.missing[node.kind as usize].remove(&node.name);
+        self.forget_hash(node);
+        self.by_hash[node.kind as usize].insert(resource.hash, node.name.clone());
+        self.accept(node.clone(), Some(resource), now);
     }
 
     /// Notes under which terms the content that is held now was given.
@@ -293,27 +349,39 @@ impl Cache {
         }
     }
 
-    fn forget_hash(&mut self, kind: ResourceType, name: &str) {
-        if let Some(held) = self.snapshot.get(kind, name) {
-            self.by_hash[kind as usize].remove(&held.hash);
+    fn forget_hash(&mut self, node: &Node) {
+        if let Some(hash) = self.latest(node).map(|r| r.hash) {
+            self.by_hash[node.kind as usize].remove(&hash);
         }
     }
 
-    fn take_out(&mut self, kind: ResourceType, name: &Arc<str>, applied: &mut Applied) {
-        self.forget_hash(kind, name);
-        self.versions[kind as usize].remove(name);
-        self.expiry[kind as usize].set(name, None);
-        if self.snapshot.remove(kind, name) {
-            applied.changes.push(Change { kind, name: name.clone() });
+    /// What is referred to all the same is waited for again.
+    fn take_out(&mut self, node: Node, now: Instant, applied: &mut Applied) {
+        if self.latest(&node).is_none() {
+            return;
         }
+        self.forget_hash(&node);
+        self.versions[node.kind as usize].remove(&node.name);
+        self.expiry[node.kind as usize].set(&node.name, None);
+        applied.references.add(self.graph.set(&node, [].into()));
+        if self.graph.refers_to(&node) {
+            let missing = Missing { since: now, settled: false };
+            self.missing[node.kind as usize].insert(node.name.clone(), missing);
+        }
+        self.accept(node, None, now);
     }
 
-    fn remove_absent(&mut self, kind: ResourceType, present: &HashSet<Arc<str>>, applied: &mut Applied) {
-        let held = self.snapshot.iter(kind).map(|r| &r.name);
-        let absent: Vec<Arc<str>> = held.filter(|name| !present.contains(*name)).cloned().collect();
+    fn remove_absent(
+        &mut self,
+        kind: ResourceType,
+        present: &HashSet<Arc<str>>,
+        now: Instant,
+        applied: &mut Applied,
+    ) {
+        let absent: Vec<Arc<str>> =
+            self.accepted(kind).filter(|name| !present.contains(*name)).cloned().collect();
         for name in absent {
-            self.take_out(kind, &name, applied);
-            self.refer(kind, name, Vec::new(), applied);
+            self.take_out(Node { kind, name }, now, applied);
         }
     }
 
@@ -324,44 +392,39 @@ impl Cache {
         kind: ResourceType,
         names: &[String],
         present: &HashSet<Arc<str>>,
+        now: Instant,
         applied: &mut Applied,
     ) {
         for name in names.iter().filter(|name| !present.contains(name.as_str())) {
+            self.rejected[kind as usize].remove(name);
+            let node = Node { kind, name: name.as_str().into() };
             if let Some(missing) = self.missing[kind as usize].get_mut(name.as_str()) {
                 missing.settled = true;
+                self.warming.wake(&node);
             }
-            self.rejected[kind as usize].remove(name);
-            if self.parents_of(kind).is_none()
-                && let Some(held) = self.snapshot.get(kind, name)
-            {
-                let name = held.name.clone();
-                self.take_out(kind, &name, applied);
-                self.refer(kind, name, Vec::new(), applied);
+            if kind.is_complete() {
+                self.take_out(node, now, applied);
             }
         }
     }
 
-    /// Notes what `parent` refers to now.
-    fn refer(&mut self, kind: ResourceType, parent: Arc<str>, children: Vec<String>, applied: &mut Applied) {
-        if kind.child().is_some() {
-            applied.children.add(self.references[kind as usize].set(parent, children));
+    /// Routes and endpoints without a parent go (3.2 point 16), names without a resource are waited for. Not before
+    /// the whole response is taken: a child that passes from one parent to another is neither.
+    fn settle_references(&mut self, now: Instant, applied: &mut Applied) {
+        let Difference { new, gone } = applied.references.clone();
+        for node in gone {
+            self.wait_no_longer(&node);
+            if !node.kind.is_complete() {
+                self.rejected[node.kind as usize].remove(&*node.name);
+                self.take_out(node, now, applied);
+            }
         }
-    }
-
-    /// Children without a parent go (3.2 point 16), new ones are waited for. Not before the whole response is taken:
-    /// a child that passes from one parent to another is neither.
-    fn settle_children(&mut self, kind: ResourceType, now: Instant, applied: &mut Applied) {
-        let Some(child_kind) = kind.child() else { return };
-        let Difference { new, gone } = std::mem::take(&mut applied.children);
-        for name in &gone {
-            self.missing[child_kind as usize].remove(name);
-            self.rejected[child_kind as usize].remove(&**name);
-            self.take_out(child_kind, name, applied);
+        for node in new {
+            if self.latest(&node).is_none() {
+                let missing = Missing { since: now, settled: false };
+                self.missing[node.kind as usize].insert(node.name, missing);
+            }
         }
-        for name in &new {
-            self.missing[child_kind as usize].insert(name.clone(), Missing { since: now, settled: false });
-        }
-        applied.children = Difference { new, gone };
     }
 
     /// A complete response says anew what is wrong; in another one only places in the response are outdated.

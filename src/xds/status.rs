@@ -25,6 +25,8 @@ pub struct TypeStatus {
     pub pending: usize,
     /// The first of them.
     pub pending_names: Vec<String>,
+    /// How many resources were accepted and wait for what they need, or to go for what needs them.
+    pub warming: usize,
 }
 
 /// The state of the source.

@@ -5,11 +5,11 @@
 //! sockets, clocks, tasks; every rule below can be tested with plain values. The points are those of the xDS protocol
 //! document, as numbered in the tests.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, time::Instant};
 
 use super::{
     Change, Mode, ResourceType,
-    cache::{Applied, Cache, Difference, Rejected},
+    cache::{Applied, Cache, Difference, Overdue, Rejected},
     message::{Request, Response},
 };
 use crate::pb::{
@@ -67,7 +67,7 @@ impl Draft {
     }
 }
 
-/// What a response led to, or the passing of time.
+/// What a response led to.
 #[derive(Debug, Default)]
 pub struct Received {
     /// To be sent in this order.
@@ -76,6 +76,17 @@ pub struct Received {
     pub changes: Vec<Change>,
     /// The type and the fate of the response; `None` when nobody asked for it.
     pub answered: Option<Answered>,
+}
+
+/// What the passing of time led to.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// To be sent in this order.
+    pub requests: Vec<Draft>,
+    /// What has been waited for long enough, and what changed in the cache for that.
+    pub overdue: Overdue,
+    /// What was not renewed, and what went with it.
+    pub expired: Vec<Change>,
 }
 
 /// The fate of a response.
@@ -147,15 +158,17 @@ impl Stream {
         Received { requests, changes, answered: Some(Answered { kind, version, rejected }) }
     }
 
-    /// Takes out what has outlived its time to live (20).
-    pub fn expire(&mut self, cache: &mut Cache, now: Instant) -> Received {
-        let mut received = Received::default();
+    /// Takes out what has outlived its time to live (20), and waits no longer for what is overdue (21, 22).
+    pub fn pass_time(&mut self, cache: &mut Cache, now: Instant) -> Passed {
+        let mut passed = Passed::default();
         for kind in ResourceType::ALL {
             let applied = cache.expire(kind, now);
-            received.requests.extend(kind.child().and_then(|child| self.follow(child, &applied, cache)));
-            received.changes.extend(applied.changes);
+            passed.requests.extend(kind.child().and_then(|child| self.follow(child, &applied, cache)));
+            passed.expired.extend(applied.changes);
         }
-        received
+        passed.overdue = cache.take_overdue(now);
+        passed.requests.extend(self.ask_again(&passed.overdue.missing));
+        passed
     }
 
     /// Asks anew for names that have been waited for long enough, as on a first stream.
@@ -163,12 +176,13 @@ impl Stream {
     /// A state-of-the-world server may drop a request for its old nonce. When that request gave up a name, and the next
     /// one that it heard has the name again, it saw no change, and the content that was given up here never comes.
     /// Without nonce and version it sends all. Delta requests are never dropped.
-    pub fn ask_again(&mut self, overdue: &[Change]) -> Vec<Draft> {
+    fn ask_again(&mut self, overdue: &[Change]) -> Vec<Draft> {
         if self.mode == Mode::Delta {
             return Vec::new();
         }
         let mut drafts = Vec::new();
-        for kind in ResourceType::ALL.into_iter().filter(|kind| overdue.iter().any(|c| c.kind == *kind)) {
+        let named = ResourceType::ALL.into_iter().filter(|kind| !kind.is_complete());
+        for kind in named.filter(|kind| overdue.iter().any(|change| change.kind == *kind)) {
             let subscription = &mut self.subscriptions[kind as usize];
             if subscription.asked {
                 subscription.nonce.clear();
@@ -185,7 +199,7 @@ impl Stream {
             return cache.is_wanted(kind).then(|| self.subscribe(kind, cache));
         }
         match self.mode {
-            Mode::Delta => self.tell_difference(kind, &applied.children),
+            Mode::Delta => self.tell_difference(kind, &applied.references),
             Mode::Sotw => self.tell_names(kind, applied, cache),
         }
     }
@@ -225,15 +239,18 @@ impl Stream {
     ///
     /// Endpoints are not asked for again when only their cluster changed: they are kept meanwhile, and a delta server
     /// sends them when they differ.
-    fn tell_difference(&mut self, kind: ResourceType, children: &Difference) -> Option<Draft> {
-        if children.is_empty() {
+    fn tell_difference(&mut self, kind: ResourceType, references: &Difference) -> Option<Draft> {
+        let names = |nodes: &BTreeSet<Change>| -> Vec<String> {
+            nodes.iter().filter(|node| node.kind == kind).map(|node| node.name.to_string()).collect()
+        };
+        let (new, gone) = (names(&references.new), names(&references.gone));
+        if new.is_empty() && gone.is_empty() {
             return None;
         }
-        let names = |names: &BTreeSet<Arc<str>>| names.iter().map(|name| name.to_string()).collect();
         Some(self.delta(DeltaDiscoveryRequest {
             type_url: kind.type_url().to_owned(),
-            resource_names_subscribe: names(&children.new),
-            resource_names_unsubscribe: names(&children.gone),
+            resource_names_subscribe: new,
+            resource_names_unsubscribe: gone,
             ..DeltaDiscoveryRequest::default()
         }))
     }
@@ -248,8 +265,10 @@ impl Stream {
             subscription.version.clear();
             return Some(self.sotw(kind, None, None));
         }
-        let again = applied.children_touched && kind == ResourceType::ClusterLoadAssignment;
-        (again || !applied.children.is_empty()).then(|| self.sotw(kind, Some(kind), None))
+        let again = applied.endpoints_touched && kind == ResourceType::ClusterLoadAssignment;
+        let Difference { new, gone } = &applied.references;
+        let changed = new.iter().chain(gone).any(|node| node.kind == kind);
+        (again || changed).then(|| self.sotw(kind, Some(kind), None))
     }
 
     /// A request of state of the world names everything there is to ask for (8), or nothing to unsubscribe.

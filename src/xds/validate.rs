@@ -11,12 +11,12 @@ mod place;
 mod regex;
 mod route;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
 
-use super::ResourceType;
+use super::{Change, ResourceType};
 use crate::pb::{
     TYPE_URL_PREFIX,
     envoy::{
@@ -34,13 +34,13 @@ use place::{Content, Place};
 
 const WRAPPER: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
 
-/// A well-formed resource: its name, and the names it needs of the type that [`ResourceType::child`] tells.
+/// A well-formed resource: its name, and the resources that it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
     /// Its own name.
     pub name: String,
-    /// RDS names of a listener, the EDS name of a cluster, without repetition.
-    pub refers_to: Vec<String>,
+    /// The assignment of a cluster, the route configurations of a listener, the clusters that routes name.
+    pub refers_to: BTreeSet<Change>,
 }
 
 /// Checks the encoded message of one resource.
@@ -53,14 +53,14 @@ pub fn check(kind: ResourceType, message: &Bytes) -> Result<Checked, FieldError>
             let assignment = decode::<ClusterLoadAssignment>(&root, message)?;
             cluster::check_endpoints(&root, &assignment)?;
             address::endpoints_are_ips(&root, &assignment)?;
-            Checked { name: assignment.cluster_name, refers_to: Vec::new() }
+            Checked { name: assignment.cluster_name, refers_to: BTreeSet::new() }
         }
         ResourceType::Listener => listener::check(&root, &decode::<Listener>(&root, message)?)?,
         ResourceType::RouteConfiguration => {
             let routes = decode::<RouteConfiguration>(&root, message)?;
             root.field("name").not_empty(&routes.name)?;
             route::check(&root, &routes)?;
-            Checked { name: routes.name, refers_to: Vec::new() }
+            Checked { refers_to: route::clusters(&routes).collect(), name: routes.name }
         }
     };
     Ok(checked)

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::Cache;
+use super::{Cache, references::Node};
 use crate::{
     pb::{envoy::service::discovery::v3::Resource as Wrapper, google::protobuf::Any},
     xds::{
@@ -76,12 +76,12 @@ impl Cache {
         let (message, terms) = match carried {
             Carried::Message(message, terms) => (message, terms),
             Carried::Heartbeat(name, terms) => {
-                let held = self.snapshot.get(kind, &name).is_some();
-                return held.then_some(Incoming::Heartbeat(name, terms));
+                let node = Node { kind, name: name.as_str().into() };
+                return self.latest(&node).map(|_| Incoming::Heartbeat(name, terms));
             }
         };
         let held = self.by_hash[kind as usize].get(&Resource::hash_of(&message));
-        if let Some(held) = held.and_then(|name| self.snapshot.get(kind, name))
+        if let Some(held) = held.and_then(|name| self.latest(&Node { kind, name: name.clone() }))
             && held.bytes == message
         {
             return Some(Incoming::Unchanged(held.name.clone(), terms));
@@ -90,11 +90,9 @@ impl Cache {
             Ok(checked) => Incoming::New(checked, message, terms),
             Err(error) => Incoming::Bad { name: validate::peek_name(&message), error },
         };
-        let asked_for = match (item.name(), self.parents_of(kind)) {
-            (Some(name), Some(parents)) => parents.refers_to(name),
-            _ => true,
-        };
-        asked_for.then_some(item)
+        let asked_for = |name: &str| self.graph.refers_to(&Node { kind, name: name.into() });
+        let wanted = kind.is_complete() || item.name().is_none_or(asked_for);
+        wanted.then_some(item)
     }
 
     fn check(&self, kind: ResourceType, message: &Bytes) -> Result<Checked, String> {

@@ -46,10 +46,10 @@ fn a_missing_name_is_waited_for_and_told_once() {
     cache.apply(CDS, &[cluster("a", "1s")], now);
     let later = now + Duration::from_secs(15);
     assert_eq!(cache.next_overdue(), Some(later));
-    assert!(!cache.complete(now) && cache.take_overdue(now).is_empty());
+    assert!(!cache.complete(now) && cache.take_overdue(now).missing.is_empty());
     assert!(cache.complete(later));
-    assert_eq!(names(&cache.take_overdue(later)), ["endpoint a"]);
-    assert!(cache.take_overdue(later).is_empty() && cache.next_overdue().is_none());
+    assert_eq!(names(&cache.take_overdue(later).missing), ["endpoint a"]);
+    assert!(cache.take_overdue(later).missing.is_empty() && cache.next_overdue().is_none());
     assert!(cache.complete(later), "it stays complete");
 }
 

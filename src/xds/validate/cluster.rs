@@ -1,7 +1,9 @@
 //! Clusters and load assignments.
 
+use std::collections::BTreeSet;
+
 use super::{
-    Checked, address,
+    Change, Checked, ResourceType, address,
     place::{FieldError, Place},
 };
 use crate::pb::envoy::config::{
@@ -22,7 +24,7 @@ pub fn check(place: &Place<'_>, cluster: &Cluster) -> Result<Checked, FieldError
     if let Some(assignment) = &cluster.load_assignment {
         check_endpoints(&place.field("load_assignment"), assignment)?;
     }
-    let mut refers_to = Vec::new();
+    let mut refers_to = BTreeSet::new();
     match &cluster.cluster_discovery_type {
         Some(ClusterDiscoveryType::ClusterType(custom)) => {
             place.field("cluster_type").field("name").not_empty(&custom.name)?;
@@ -31,7 +33,8 @@ pub fn check(place: &Place<'_>, cluster: &Cluster) -> Result<Checked, FieldError
             let kind: DiscoveryType = place.field("type").known(*number)?;
             check_discovery(place, cluster, kind, policy)?;
             if kind == DiscoveryType::Eds {
-                refers_to.push(eds_name(place, cluster)?);
+                let name = eds_name(place, cluster)?.into();
+                refers_to.insert(Change { kind: ResourceType::ClusterLoadAssignment, name });
             }
         }
         None => check_discovery(place, cluster, DiscoveryType::Static, policy)?,

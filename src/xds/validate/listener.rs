@@ -1,9 +1,11 @@
 //! Listeners and the HTTP connection managers in them.
 
+use std::collections::BTreeSet;
+
 use prost::Message;
 
 use super::{
-    Checked, address, cluster,
+    Change, Checked, ResourceType, address, cluster,
     place::{Content, FieldError, Place},
     route,
 };
@@ -26,7 +28,7 @@ const HTTP_CONNECTION_MANAGER: &str =
 
 pub fn check(place: &Place<'_>, listener: &Listener) -> Result<Checked, FieldError> {
     place.field("name").not_empty(&listener.name)?;
-    let mut refers_to = Vec::new();
+    let mut refers_to = BTreeSet::new();
     let api = listener.api_listener.as_ref().and_then(|a| a.api_listener.as_ref());
     if let Some(any) = api {
         let place = place.field("api_listener");
@@ -63,7 +65,7 @@ fn needs_no_chain(place: &Place<'_>, listener: &Listener) -> bool {
 fn check_chain(
     place: &Place<'_>,
     chain: &FilterChain,
-    refers_to: &mut Vec<String>,
+    refers_to: &mut BTreeSet<Change>,
 ) -> Result<(), FieldError> {
     if let Some(matches) = &chain.filter_chain_match {
         let place = place.field("filter_chain_match");
@@ -85,7 +87,7 @@ fn check_chain(
 }
 
 /// Checks an `Any` that may hold an HTTP connection manager; other filters are the translation's to judge.
-fn check_manager(place: &Place<'_>, any: &Any, refers_to: &mut Vec<String>) -> Result<(), FieldError> {
+fn check_manager(place: &Place<'_>, any: &Any, refers_to: &mut BTreeSet<Change>) -> Result<(), FieldError> {
     if message_name(&any.type_url) != HTTP_CONNECTION_MANAGER {
         return Ok(());
     }
@@ -101,12 +103,15 @@ fn check_manager(place: &Place<'_>, any: &Any, refers_to: &mut Vec<String>) -> R
             let source = place.field("config_source");
             cluster::check_config_source(&source, source.required(&rds.config_source)?)?;
             place.field("route_config_name").not_empty(&rds.route_config_name)?;
-            if !refers_to.contains(&rds.route_config_name) {
-                refers_to.push(rds.route_config_name.clone());
-            }
+            let name = rds.route_config_name.as_str().into();
+            refers_to.insert(Change { kind: ResourceType::RouteConfiguration, name });
             Ok(())
         }
-        Some(RouteSpecifier::RouteConfig(routes)) => route::check(&place.field("route_config"), routes),
+        Some(RouteSpecifier::RouteConfig(routes)) => {
+            route::check(&place.field("route_config"), routes)?;
+            refers_to.extend(route::clusters(routes));
+            Ok(())
+        }
         None if place.has_any(&["scoped_routes"]) => Ok(()),
         None => Err(place.error("one of rds, route_config, scoped_routes is required")),
     }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
+    Change, ResourceType,
     place::{FieldError, Place},
     regex,
 };
@@ -27,6 +28,26 @@ pub fn check(place: &Place<'_>, routes: &RouteConfiguration) -> Result<(), Field
         }
     }
     Ok(())
+}
+
+/// The clusters that routes name, some more than once.
+pub fn clusters(routes: &RouteConfiguration) -> impl Iterator<Item = Change> {
+    let routes = routes.virtual_hosts.iter().flat_map(|host| &host.routes);
+    let actions = routes.filter_map(|route| match &route.action {
+        Some(Action::Route(action)) => action.cluster_specifier.as_ref(),
+        _ => None,
+    });
+    let names = actions.flat_map(|specifier| {
+        let (one, weighted) = match specifier {
+            ClusterSpecifier::Cluster(name) => (Some(name), None),
+            ClusterSpecifier::WeightedClusters(weighted) => (None, Some(&weighted.clusters)),
+            #[allow(unreachable_patterns)]
+            _ => (None, None),
+        };
+        one.into_iter().chain(weighted.into_iter().flatten().map(|cluster| &cluster.name))
+    });
+    let named = names.filter(|name| !name.is_empty());
+    named.map(|name| Change { kind: ResourceType::Cluster, name: name.as_str().into() })
 }
 
 fn check_domains(

@@ -12,7 +12,10 @@ fn verdict(kind: ResourceType, mut document: Value) -> String {
     document["@type"] = Value::from(kind.type_url());
     let any = any_from_json(&document).unwrap();
     match check(kind, &any.value) {
-        Ok(checked) => format!("ok {}", checked.refers_to.join(",")),
+        Ok(checked) => {
+            let names: Vec<&str> = checked.refers_to.iter().map(|needed| &*needed.name).collect();
+            format!("ok {}", names.join(","))
+        }
         Err(e) => e.to_string(),
     }
 }
@@ -176,7 +179,7 @@ fn a_listener_refers_to_all_its_route_configurations_once() {
     listener["defaultFilterChain"] = chain.clone();
     chain["filters"][0]["typedConfig"]["rds"]["routeConfigName"] = json!("c");
     listener["apiListener"] = json!({"apiListener": chain["filters"][0]["typedConfig"]});
-    assert_eq!(verdict(LDS, listener), "ok c,a,b");
+    assert_eq!(verdict(LDS, listener), "ok a,b,c");
 }
 
 #[test]
@@ -184,7 +187,7 @@ fn routes() {
     let at = "virtual_hosts[0].routes[0]";
     for (document, expected) in [
         (json!({}), "name: must not be empty".to_owned()),
-        (on_action(json!({"cluster": "c"})), "ok ".to_owned()),
+        (on_action(json!({"cluster": "c"})), "ok c".to_owned()),
         (on_action(json!({"clusterHeader": "x"})), "ok ".to_owned()),
         (
             on_action(json!({})),
@@ -205,8 +208,8 @@ fn routes() {
         (route(json!({"match": {"prefix": "/"}, "nonForwardingAction": {}})), "ok ".to_owned()),
         (route(json!({"route": {"cluster": "c"}})), format!("{at}.match: is required")),
         (on_match(json!({})), format!("{at}.match: one of prefix, path, safe_regex, ... is required")),
-        (on_match(json!({"connectMatcher": {}})), "ok ".to_owned()),
-        (on_match(json!({"safeRegex": {"regex": "/a.*"}})), "ok ".to_owned()),
+        (on_match(json!({"connectMatcher": {}})), "ok c".to_owned()),
+        (on_match(json!({"safeRegex": {"regex": "/a.*"}})), "ok c".to_owned()),
         (
             on_match(json!({"safeRegex": {"regex": "("}})),
             format!("{at}.match.safe_regex.regex: \"(\": unclosed group"),
@@ -232,6 +235,15 @@ fn routes() {
     ] {
         assert_eq!(verdict(RDS, document.clone()), expected, "{document}");
     }
+}
+
+#[test]
+fn routes_refer_to_the_clusters_they_name() {
+    let weighted = json!({"clusters": [{"name": "b", "weight": 1}, {"name": "a", "weight": 1}]});
+    let action = |action| json!({"match": {"prefix": "/"}, "route": action});
+    let routes = [action(json!({"cluster": "c"})), action(json!({"weightedClusters": weighted}))];
+    let document = json!({"name": "r", "virtualHosts": [{"name": "v", "domains": ["*"], "routes": routes}]});
+    assert_eq!(verdict(RDS, document), "ok a,b,c");
 }
 
 #[test]

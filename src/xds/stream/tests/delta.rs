@@ -268,10 +268,10 @@ fn point_20_without_renewal_a_resource_goes_at_the_end_of_its_time() {
 
     client.client.now += Duration::from_secs(10);
     let Client { stream, cache, now, .. } = &mut client.client;
-    let received = stream.expire(cache, *now);
-    let requests = received.requests.into_iter().map(|draft| draft.with_names(cache)).collect();
+    let passed = stream.pass_time(cache, *now);
+    let requests = passed.requests.into_iter().map(|draft| draft.with_names(cache)).collect();
     assert_eq!(short(&messages(requests)), ["endpoint n= -a"]);
-    assert_eq!(received.changes.len(), 2);
+    assert_eq!(passed.expired.len(), 2);
     assert!(!client.has(CDS, "a") && !client.has(EDS, "a") && client.cache.next_expiry().is_none());
 }
 
@@ -288,9 +288,9 @@ fn point_21_nobody_waits_for_what_the_server_says_does_not_exist() {
     let mut client = Delta::new();
     client.get(CDS, &[("a", cluster("a", "", 1))], &[]);
     client.get(LDS, &[], &[]);
-    assert!(!client.cache.complete(client.now));
+    assert!(!client.client.cache.complete(client.client.now));
     client.get(EDS, &[], &["a"]);
-    assert!(client.cache.complete(client.now));
+    assert!(client.client.cache.complete(client.client.now));
     assert_eq!(client.cache.pending(EDS).len(), 1, "it is still missed");
 }
 

@@ -314,8 +314,10 @@ fn a_name_that_was_given_up_unheard_is_asked_for_anew_when_it_is_overdue() {
     client.get(LDS, "3", vec![listener("l", "r"), listener("m", "s")]);
     assert!(!client.has(RDS, "r"));
     let Client { stream, cache, now, .. } = &mut client.client;
-    let overdue = cache.take_overdue(*now + PATIENCE);
-    let again = stream.ask_again(&overdue).into_iter().map(|draft| draft.with_names(cache)).collect();
-    assert_eq!(short(&messages(again)), ["route v= n= [r,s]"]);
-    assert!(stream.ask_again(&cache.take_overdue(*now + PATIENCE)).is_empty(), "once");
+    let mut later = || {
+        let drafts = stream.pass_time(cache, *now + PATIENCE).requests.into_iter();
+        short(&messages(drafts.map(|draft| draft.with_names(cache)).collect()))
+    };
+    assert_eq!(later(), ["route v= n= [r,s]"]);
+    assert!(later().is_empty(), "once");
 }
