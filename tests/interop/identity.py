@@ -1,0 +1,93 @@
+"""What a proxy needs to be let in at istiod's secure port: a root to trust and a token, both made here."""
+
+import base64
+import http.server
+import json
+import subprocess
+import threading
+import time
+
+from processes import folder
+
+ISSUER = "https://interop.example.org"
+AUDIENCE = "istio-ca"
+KEYS_PORT = 15099
+
+
+class Identity:
+    """A certificate authority, and an issuer of tokens whose public key is served on loopback."""
+
+    def __init__(self):
+        self.authority = folder("authority")
+        self.root = self.authority + "/root-cert.pem"
+        self._make_authority()
+        self.key = folder("issuer") + "/key.pem"
+        openssl("genrsa", "-out", self.key, "2048")
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", KEYS_PORT), self._handler())
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def settings(self):
+        """istiod's environment."""
+        rule = {"issuer": ISSUER, "jwks_uri": "http://127.0.0.1:%d/" % KEYS_PORT, "audiences": [AUDIENCE]}
+        return {"ROOT_CA_DIR": self.authority, "JWT_RULE": json.dumps(rule)}
+
+    def token(self, node, audience=AUDIENCE, seconds=3600):
+        """What Kubernetes would give the pod of the node."""
+        now = int(time.time())
+        claims = {"iss": ISSUER, "aud": [audience], "sub": "system:serviceaccount:%s:default" % node.namespace,
+                  "iat": now, "exp": now + seconds}
+        signed = ".".join(encoded(json.dumps(part).encode()) for part in ({"alg": "RS256", "kid": "interop"}, claims))
+        signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.key], input=signed.encode(),
+                                   capture_output=True, check=True).stdout
+        return signed + "." + encoded(signature)
+
+    def _make_authority(self):
+        """A root and an intermediate, under the names of Istio's plugged-in certificates."""
+        def path(name):
+            return "%s/%s.pem" % (self.authority, name)
+
+        with open(path("extensions"), "w") as file:
+            file.write("basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign,cRLSign\n")
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/O=interop/CN=root",
+                "-keyout", path("root-key"), "-out", path("root-cert"))
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/O=interop/CN=intermediate",
+                "-keyout", path("ca-key"), "-out", path("ca-request"))
+        openssl("x509", "-req", "-days", "1", "-in", path("ca-request"), "-CA", path("root-cert"),
+                "-CAkey", path("root-key"), "-CAcreateserial", "-extfile", path("extensions"), "-out", path("ca-cert"))
+        with open(path("cert-chain"), "w") as chain:
+            for name in ("ca-cert", "root-cert"):
+                with open(path(name)) as file:
+                    chain.write(file.read())
+
+    def _handler(self):
+        modulus = openssl("rsa", "-in", self.key, "-noout", "-modulus").strip().removeprefix("Modulus=")
+        keys = json.dumps({"keys": [{
+            "kty": "RSA", "alg": "RS256", "use": "sig", "kid": "interop", "e": encoded(b"\x01\x00\x01"),
+            "n": encoded(bytes.fromhex(modulus))}]}).encode()
+
+        class Keys(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(keys)))
+                self.end_headers()
+                self.wfile.write(keys)
+
+            def log_message(self, *_):
+                pass
+        return Keys
+
+
+def encoded(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def openssl(*arguments):
+    return subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=True).stdout

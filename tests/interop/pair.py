@@ -1,0 +1,174 @@
+"""The real Envoy and the product side by side: one node, one control plane.
+
+What Envoy has accepted, translated by the `translate` command, is what the product must serve.
+"""
+
+import difflib
+import json
+import os
+import subprocess
+import time
+
+from processes import ENVIRONMENT, Process, TimedOut, ask, folder, wait_for
+from served import Mirror, everything
+
+APISIX_MESH = os.environ["APISIX_MESH"]
+ENVOY = os.environ["ENVOY"]
+DEADLINE = 30
+
+# The runner has a network namespace of its own, so every port is free.
+ADMIN, ETCD = 9901, 2379
+
+
+class Node:
+    """Who both of them say they are."""
+
+    def __init__(self, kind, ip, name, namespace, labels):
+        self.kind, self.ip, self.name, self.namespace = kind, ip, name, namespace
+        self.metadata = {"NAMESPACE": namespace, "INSTANCE_IPS": ip, "LABELS": labels, "CLUSTER_ID": "Kubernetes",
+                         "ISTIO_VERSION": "1.31.0", "INTERCEPTION_MODE": "REDIRECT"}
+
+    def envoy(self):
+        identity = "%s~%s~%s.%s~%s.svc.cluster.local" % (self.kind, self.ip, self.name, self.namespace, self.namespace)
+        return {"id": identity, "cluster": "interop", "metadata": self.metadata}
+
+    def flags(self):
+        return ["--node-type", self.kind, "--node-ip", self.ip, "--pod-name", self.name,
+                "--pod-namespace", self.namespace, "--node-metadata", json.dumps(self.metadata)]
+
+
+class Pair:
+    """Both of them at work; use it in a `with`."""
+
+    def __init__(self, node, xds_port, mode):
+        self.envoy = Process("envoy", [
+            ENVOY, "-c", self._bootstrap(node, xds_port, mode), "--concurrency", "1", "--log-level", "warning",
+            "--use-dynamic-base-id"])
+        self.product = Process("apisix-mesh", [
+            APISIX_MESH, "run", "--xds", "grpc://127.0.0.1:%d" % xds_port, "--etcd-listen", "127.0.0.1:%d" % ETCD,
+            *node.flags()])
+        self.folder = folder("dump")
+        self.mirror = None
+        self.before = {}
+
+    def _bootstrap(self, node, xds_port, mode):
+        address = {"socket_address": {"address": "127.0.0.1", "port_value": xds_port}}
+        http2 = {"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                 "explicit_http_config": {"http2_protocol_options": {}}}
+        control_plane = {
+            "name": "control-plane", "type": "STATIC", "connect_timeout": "1s",
+            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
+            "load_assignment": {"cluster_name": "control-plane", "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": address}}]}]}}
+        source = {"ads": {}, "resource_api_version": "V3"}
+        path = folder("bootstrap") + "/envoy.json"
+        with open(path, "w") as file:
+            json.dump({
+                "node": node.envoy(),
+                "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": ADMIN}}},
+                "static_resources": {"clusters": [control_plane]},
+                "dynamic_resources": {
+                    "ads_config": {
+                        "api_type": {"sotw": "GRPC", "delta": "DELTA_GRPC"}[mode], "transport_api_version": "V3",
+                        "grpc_services": [{"envoy_grpc": {"cluster_name": "control-plane"}}]},
+                    "cds_config": source, "lds_config": source},
+            }, file)
+        return path
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.envoy.stop()
+        self.product.stop()
+
+    def expected(self):
+        """The objects for what Envoy has accepted."""
+        status, dump = ask(ADMIN, "GET", "/config_dump?include_eds")
+        if status != 200:
+            self.envoy.running()
+            return {}
+        path = self.folder + "/dump.json"
+        with open(path, "w") as file:
+            json.dump({"configs": received(json.loads(dump))}, file)
+        done = subprocess.run([APISIX_MESH, "translate", path], env=ENVIRONMENT, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError("translate: " + done.stderr)
+        return json.loads(done.stdout)["objects"]
+
+    def served(self):
+        """The objects that the product serves."""
+        self.product.running()
+        answer = everything(ETCD)
+        return answer[0] if answer else {}
+
+    def refused(self):
+        """What Envoy did not accept, as its log tells it."""
+        with open(self.envoy.log, errors="replace") as log:
+            return [line.strip() for line in log if "rejected" in line]
+
+    def settle(self, arrived, seconds=DEADLINE):
+        """Waits until both have what a step brings, which is no longer what was before it, and have the same.
+
+        In: whether given objects show the step. Out: the seconds after which the product and Envoy came to what they
+        have now, and the difference that is left.
+        """
+        product, envoy = Side(self.served), Side(self.expected)
+
+        def settled():
+            product.look()
+            envoy.look()
+            same = self._watched() == product.objects == envoy.objects != self.before
+            return same and arrived(product.objects)
+
+        difference = []
+        try:
+            wait_for("both", settled, seconds)
+        except TimedOut:
+            difference = differences(product.objects, envoy.objects)
+            difference += ["list and watch:" + line for line in differences(self._watched(), product.objects)]
+            difference = difference or ["both are alike, but the step is not there"]
+            difference += self.refused()[-3:]
+        self.before = product.objects
+        return (product.seconds, envoy.seconds), difference
+
+    def _watched(self):
+        """What the one watch, opened at the first state, makes of it."""
+        if self.mirror is None and everything(ETCD):
+            self.mirror = Mirror(ETCD)
+        return self.mirror.current() if self.mirror else {}
+
+
+class Side:
+    """What one of them has, and when it came to that."""
+
+    def __init__(self, read):
+        self.read = read
+        self.started = time.monotonic()
+        self.objects, self.seconds = None, 0
+
+    def look(self):
+        objects = self.read()
+        if objects != self.objects:
+            self.objects, self.seconds = objects, time.monotonic() - self.started
+
+
+def received(dump):
+    """Of Envoy's dump what the control plane sent as resources of their own.
+
+    Left out are the bootstrap's cluster, routes that stand in their listener as well, and, of clusters that name their
+    endpoints themselves, the addresses that Envoy's DNS found.
+    """
+    own = ("static_", "bootstrap")
+    return [{name: part for name, part in config.items() if not name.startswith(own)} for config in dump["configs"]]
+
+
+def differences(served, expected):
+    """The first lines that differ: + is served and should not be, - should be and is not."""
+    lines = []
+    for key in sorted(served.keys() | expected.keys()):
+        pair = [json.dumps(side.get(key), indent=1, sort_keys=True).splitlines() for side in (expected, served)]
+        if pair[0] != pair[1]:
+            changed = [line for line in difflib.unified_diff(*pair, n=0, lineterm="") if line[:2] not in ("--", "++", "@@")]
+            lines += [key] + changed[:8]
+    return lines[:40]
