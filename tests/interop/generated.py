@@ -4,7 +4,7 @@ import json
 import os
 import random
 
-from processes import Process, ask, wait_for
+from processes import Process, all_run, ask, wait_for
 from results import has
 
 CONTROL_PLANE = os.environ["CONTROL_PLANE"]
@@ -22,7 +22,7 @@ def start():
     """Envoy's library for control planes, with nothing to serve yet."""
     control_plane = Process("control-plane", [
         CONTROL_PLANE, "-xds", "127.0.0.1:%d" % XDS, "-control", "127.0.0.1:%d" % CONTROL])
-    wait_for("the control plane", lambda: control_plane.running() and ask(CONTROL, "GET", "/")[0])
+    wait_for("the control plane", lambda: all_run() and ask(CONTROL, "GET", "/")[0])
     return control_plane
 
 

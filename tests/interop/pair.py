@@ -9,12 +9,12 @@ import os
 import subprocess
 import time
 
-from processes import ENVIRONMENT, Process, TimedOut, ask, folder, wait_for
+from processes import ENVIRONMENT, Process, TimedOut, all_run, ask, folder, wait_for
 from served import Mirror, everything
 
 APISIX_MESH = os.environ["APISIX_MESH"]
 ENVOY = os.environ["ENVOY"]
-DEADLINE = 30
+DEADLINE = 6
 
 # The runner has a network namespace of its own, so every port is free.
 ADMIN, ETCD = 9901, 2379
@@ -86,7 +86,6 @@ class Pair:
         """The objects for what Envoy has accepted."""
         status, dump = ask(ADMIN, "GET", "/config_dump?include_eds")
         if status != 200:
-            self.envoy.running()
             return {}
         path = self.folder + "/dump.json"
         with open(path, "w") as file:
@@ -98,7 +97,6 @@ class Pair:
 
     def served(self):
         """The objects that the product serves."""
-        self.product.running()
         answer = everything(ETCD)
         return answer[0] if answer else {}
 
@@ -116,6 +114,7 @@ class Pair:
         product, envoy = Side(self.served), Side(self.expected)
 
         def settled():
+            all_run()
             product.look()
             envoy.look()
             same = self._watched() == product.objects == envoy.objects != self.before

@@ -44,6 +44,8 @@ def folder(name):
 class Process:
     """A program that runs until `stop` or the end of the `with`; what it prints is in its log."""
 
+    started = []
+
     def __init__(self, name, command, environment=()):
         self.name = name
         self.log = "%s/%s.log" % (folder(name), name)
@@ -51,6 +53,7 @@ class Process:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=os.path.dirname(self.log),
                 env={**ENVIRONMENT, **dict(environment)})
+        self.started.append(self)
 
     def __enter__(self):
         return self
@@ -60,18 +63,22 @@ class Process:
 
     def stop(self):
         """Without farewell, as the kernel ends processes."""
-        self.process.kill()
-        self.process.wait()
-
-    def running(self):
-        """Raises if it is not, so that nobody waits for it."""
-        if self.process.poll() is not None:
-            raise RuntimeError("%s ended: %s" % (self.name, self.last_lines()))
-        return True
+        if self in self.started:
+            self.started.remove(self)
+            self.process.kill()
+            self.process.wait()
 
     def last_lines(self, count=5):
         with open(self.log, errors="replace") as log:
             return " / ".join(line.strip() for line in log.readlines()[-count:])
+
+
+def all_run():
+    """Raises if something ended by itself, so that nobody waits for it."""
+    for process in Process.started:
+        if process.process.poll() is not None:
+            raise RuntimeError("%s ended: %s" % (process.name, process.last_lines()))
+    return True
 
 
 def ask(port, method, path, body=None, timeout=30):

@@ -33,6 +33,7 @@ func main() {
 		arguments.RegistryOptions.KubeOptions.DomainSuffix = "cluster.local"
 		arguments.ServerOptions = bootstrap.DiscoveryServerOptions{
 			HTTPAddr: *http, GRPCAddr: *xds, SecureGRPCAddr: *secure, MonitoringAddr: "127.0.0.1:0",
+			TLSOptions: bootstrap.TLSOptions{TLSMinVersion: bootstrap.TLSMinVersion1_2},
 		}
 		arguments.CtrlZOptions = ctrlz.DefaultOptions()
 	})
