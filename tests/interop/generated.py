@@ -1,14 +1,9 @@
-"""A configuration that is made up, large, and changes at random; and the control plane that serves it."""
+"""A configuration that is made up, large, and changes at random."""
 
-import json
-import os
 import random
 
-from processes import Process, all_run, ask, wait_for
 from results import has
 
-CONTROL_PLANE = os.environ["CONTROL_PLANE"]
-XDS, CONTROL = 18000, 18001
 TYPE = "type.googleapis.com/envoy.%s"
 ADS = {"ads": {}, "resource_api_version": "V3"}
 
@@ -16,14 +11,6 @@ ADS = {"ads": {}, "resource_api_version": "V3"}
 def has_mark(sign):
     """Whether a state has come."""
     return has("mark-%d.example.org" % sign, '"192.0.2.%d"' % sign)
-
-
-def start():
-    """Envoy's library for control planes, with nothing to serve yet."""
-    control_plane = Process("control-plane", [
-        CONTROL_PLANE, "-xds", "127.0.0.1:%d" % XDS, "-control", "127.0.0.1:%d" % CONTROL])
-    wait_for("the control plane", lambda: all_run() and ask(CONTROL, "GET", "/")[0])
-    return control_plane
 
 
 class World:
@@ -65,12 +52,6 @@ class World:
         self.hosts = {host: cluster for host, cluster in self.hosts.items() if not host.startswith("mark-")}
         self.hosts["mark-%d.example.org" % sign] = "cluster-mark"
         self.clusters["cluster-mark"] = [["192.0.2.%d" % sign, 80, 1]]
-
-    def put(self):
-        """Makes this the configuration."""
-        status, answer = ask(CONTROL, "PUT", "/resources", json.dumps({"resources": self.resources()}))
-        if status != 200:
-            raise RuntimeError("the control plane: %s" % answer.decode())
 
     def resources(self):
         return [listener(), {

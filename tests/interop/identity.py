@@ -12,6 +12,7 @@ from processes import folder
 ISSUER = "https://interop.example.org"
 AUDIENCE = "istio-ca"
 KEYS_PORT = 15099
+SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
 class Identity:
@@ -48,6 +49,22 @@ class Identity:
                                    capture_output=True, check=True).stdout
         return signed + "." + encoded(signature)
 
+    def secrets(self, node):
+        """What the agent beside Envoy serves, by SDS."""
+        path = folder("workload")
+        with open(path + "/extensions", "w") as file:
+            file.write("subjectAltName=critical,URI:spiffe://cluster.local/ns/%s/sa/default\n"
+                       "extendedKeyUsage=serverAuth,clientAuth\n" % node.namespace)
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/", "-keyout", path + "/key", "-out", path + "/request")
+        openssl("x509", "-req", "-days", "1", "-in", path + "/request", "-CA", self.authority + "/ca-cert.pem",
+                "-CAkey", self.authority + "/ca-key.pem", "-CAcreateserial", "-extfile", path + "/extensions",
+                "-out", path + "/certificate")
+        chain = content(path + "/certificate") + content(self.authority + "/cert-chain.pem")
+        return [
+            {"@type": SECRET, "name": "default", "tls_certificate": {
+                "certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": content(path + "/key")}}},
+            {"@type": SECRET, "name": "ROOTCA", "validation_context": {"trusted_ca": {"inline_string": content(self.root)}}}]
+
     def _make_authority(self):
         """A root and an intermediate, under the names of Istio's plugged-in certificates."""
         def path(name):
@@ -62,9 +79,7 @@ class Identity:
         openssl("x509", "-req", "-days", "1", "-in", path("ca-request"), "-CA", path("root-cert"),
                 "-CAkey", path("root-key"), "-CAcreateserial", "-extfile", path("extensions"), "-out", path("ca-cert"))
         with open(path("cert-chain"), "w") as chain:
-            for name in ("ca-cert", "root-cert"):
-                with open(path(name)) as file:
-                    chain.write(file.read())
+            chain.write(content(path("ca-cert")) + content(path("root-cert")))
 
     def _handler(self):
         modulus = openssl("rsa", "-in", self.key, "-noout", "-modulus").strip().removeprefix("Modulus=")
@@ -83,6 +98,11 @@ class Identity:
             def log_message(self, *_):
                 pass
         return Keys
+
+
+def content(path):
+    with open(path) as file:
+        return file.read()
 
 
 def encoded(data):

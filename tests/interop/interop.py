@@ -5,12 +5,13 @@ import subprocess
 import sys
 import time
 
-import generated
 import istiod
 import shop
+from control_plane import ControlPlane
 from generated import World, has_mark
+from identity import Identity
 from istio_steps import ROUTER, SIDECAR
-from pair import Pair, differences
+from pair import SDS, Pair, differences
 from processes import wait_for
 from results import Results, Suite, has
 
@@ -19,6 +20,8 @@ BLACKHOLE = float(os.environ.get("BLACKHOLE", 60))
 SIZE = int(os.environ.get("SIZE", 1000))
 SEED = int(os.environ.get("SEED", time.time()))
 ROUNDS = 5
+
+ADS = 18000
 
 # A peer that went away without a word is noticed by a ping, and the next try may wait as long as this.
 RECONNECT = 100
@@ -29,9 +32,9 @@ def sidecar(mode, results):
     configuration = istiod.Configuration()
     shop.begin(configuration)
     control_plane = istiod.start(configuration)
-    with Pair(shop.WEB, istiod.XDS, mode) as pair:
+    with Identity() as identity, agent(identity, shop.WEB), Pair(shop.WEB, istiod.XDS, mode) as pair:
         suite = Suite(mode + " sidecar", pair, results)
-        suite.step("the first configuration", lambda: None, has("10.2.0.1"))
+        suite.step("the first configuration", lambda: None, has("10.2.0.1", "inbound|8080||"))
         for sentence, change, arrived in SIDECAR:
             suite.step(sentence, lambda: change(configuration), arrived)
 
@@ -42,6 +45,13 @@ def sidecar(mode, results):
             suite.step("istiod is killed and comes back with another configuration", lambda: None, has("10.2.0.50"),
                        seconds=RECONNECT)
             blackhole(suite, configuration)
+
+
+def agent(identity, node):
+    """Serves Envoy its certificates; without them its inbound listener never gets ready."""
+    server = ControlPlane("agent", SDS, "-ads=false")
+    server.put(identity.secrets(node))
+    return server
 
 
 def blackhole(suite, configuration):
@@ -83,13 +93,13 @@ def router(mode, results):
 def churn(mode, results):
     """A large configuration that changes at random."""
     world = World(SEED, SIZE)
-    control_plane = generated.start()
-    with Pair(shop.WEB, generated.XDS, mode) as pair:
+    control_plane = ControlPlane("control-plane", ADS)
+    with Pair(shop.WEB, ADS, mode) as pair:
         suite = Suite(mode + " churn, seed %d" % SEED, pair, results)
 
         def put(sign):
             world.mark(sign)
-            world.put()
+            control_plane.put(world.resources())
 
         suite.step("%d clusters" % SIZE, lambda: put(1), has_mark(1))
         for sign in range(2, 2 + ROUNDS):
@@ -97,11 +107,11 @@ def churn(mode, results):
             suite.step("%d changes at once" % (SIZE // 20), lambda: put(sign), has_mark(sign))
         for _ in range(20):
             world.change(1)
-            world.put()
+            control_plane.put(world.resources())
         suite.step("20 changes in a row", lambda: put(100), has_mark(100))
         control_plane.stop()
         world.change(SIZE // 20)
-        with generated.start():
+        with ControlPlane("control-plane", ADS) as control_plane:
             suite.step("the control plane is killed and comes back", lambda: put(101), has_mark(101), seconds=RECONNECT)
 
 

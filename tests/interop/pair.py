@@ -17,7 +17,7 @@ ENVOY = os.environ["ENVOY"]
 DEADLINE = 6
 
 # The runner has a network namespace of its own, so every port is free.
-ADMIN, ETCD = 9901, 2379
+ADMIN, ETCD, SDS = 9901, 2379, 18100
 
 
 class Node:
@@ -52,21 +52,13 @@ class Pair:
         self.before = {}
 
     def _bootstrap(self, node, xds_port, mode):
-        address = {"socket_address": {"address": "127.0.0.1", "port_value": xds_port}}
-        http2 = {"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                 "explicit_http_config": {"http2_protocol_options": {}}}
-        control_plane = {
-            "name": "control-plane", "type": "STATIC", "connect_timeout": "1s",
-            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
-            "load_assignment": {"cluster_name": "control-plane", "endpoints": [
-                {"lb_endpoints": [{"endpoint": {"address": address}}]}]}}
         source = {"ads": {}, "resource_api_version": "V3"}
         path = folder("bootstrap") + "/envoy.json"
         with open(path, "w") as file:
             json.dump({
                 "node": node.envoy(),
                 "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": ADMIN}}},
-                "static_resources": {"clusters": [control_plane]},
+                "static_resources": {"clusters": [server("control-plane", xds_port), server("sds-grpc", SDS)]},
                 "dynamic_resources": {
                     "ads_config": {
                         "api_type": {"sotw": "GRPC", "delta": "DELTA_GRPC"}[mode], "transport_api_version": "V3",
@@ -138,6 +130,19 @@ class Pair:
         return self.mirror.current() if self.mirror else {}
 
 
+def server(name, port):
+    """A cluster of one gRPC server on loopback; its silence is noticed by a ping."""
+    http2 = {"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+             "explicit_http_config": {"http2_protocol_options": {
+                 "connection_keepalive": {"interval": "30s", "timeout": "10s"}}}}
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    return {
+        "name": name, "type": "STATIC", "connect_timeout": "1s",
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
+        "load_assignment": {"cluster_name": name, "endpoints": [
+            {"lb_endpoints": [{"endpoint": {"address": address}}]}]}}
+
+
 class Side:
     """What one of them has, and when it came to that."""
 
@@ -155,10 +160,10 @@ class Side:
 def received(dump):
     """Of Envoy's dump what the control plane sent as resources of their own.
 
-    Left out are the bootstrap's cluster, routes that stand in their listener as well, and, of clusters that name their
-    endpoints themselves, the addresses that Envoy's DNS found.
+    Left out are the bootstrap's clusters, routes that stand in their listener as well, and, of clusters that name their
+    endpoints themselves, the addresses that Envoy's DNS found. A cluster that warms is not in force.
     """
-    own = ("static_", "bootstrap")
+    own = ("static_", "bootstrap", "dynamic_warming_clusters")
     return [{name: part for name, part in config.items() if not name.startswith(own)} for config in dump["configs"]]
 
 
