@@ -21,7 +21,7 @@ SONAME      := libapisix_mesh.so.0
 LUA         := $(shell cd lua && find * -name '*.lua')
 LUA_FOLDERS := $(shell cd lua && find * -depth -type d)
 
-.PHONY: help build lib header check test unit envoy compare-envoy demo bench bench-nginx modules test-nginx test-lua test-install \
+.PHONY: help build lib header check test unit envoy compare-envoy interop demo bench bench-nginx modules test-nginx test-lua test-install \
         sanitize apart install uninstall packages clean
 
 help: ## List the targets
@@ -50,7 +50,8 @@ check: ## Formatting, lints, layering, header, licences (cargo deny where instal
 unit: packages envoy ## The tests in Rust
 	$(CARGO) test --locked --no-fail-fast
 
-test: packages check unit modules test-nginx test-nginx-newest soak-nginx test-lua test-install sanitize demo ## Everything that must pass
+test: BLACKHOLE := 10
+test: packages check unit modules test-nginx test-nginx-newest soak-nginx test-lua test-install sanitize demo interop ## Everything that must pass
 
 # Without it the comparison is skipped.
 envoy: packages
@@ -58,6 +59,11 @@ envoy: packages
 
 compare-envoy: packages ## What APISIX does with our objects beside what the real Envoy does; CASES=folder adds cases
 	@tests/envoy/compare $(BUILD)/envoy
+
+# Says what it lacks and passes where Go or its modules cannot be had.
+BLACKHOLE ?= 60
+interop: packages lib ## The product beside the real Envoy under the real istiod and go-control-plane; BLACKHOLE=60 seconds without them
+	APISIX_MESH=$(RELEASE)/apisix-mesh BLACKHOLE=$(BLACKHOLE) tests/interop/run $(BUILD)/interop
 
 # The control plane is no part of what is shown: its debug build shares the tests' dependencies.
 demo: modules ## The main job: xDS in, a routed request out, in network namespaces (root)

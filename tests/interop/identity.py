@@ -11,7 +11,6 @@ from processes import folder
 
 ISSUER = "https://interop.example.org"
 AUDIENCE = "istio-ca"
-KEYS_PORT = 15099
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
@@ -24,19 +23,12 @@ class Identity:
         self._make_authority()
         self.key = folder("issuer") + "/key.pem"
         openssl("genrsa", "-out", self.key, "2048")
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", KEYS_PORT), self._handler())
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
 
     def settings(self):
         """istiod's environment."""
-        rule = {"issuer": ISSUER, "jwks_uri": "http://127.0.0.1:%d/" % KEYS_PORT, "audiences": [AUDIENCE]}
+        rule = {"issuer": ISSUER, "jwks_uri": "http://127.0.0.1:%d/" % self.server.server_port, "audiences": [AUDIENCE]}
         return {"ROOT_CA_DIR": self.authority, "JWT_RULE": json.dumps(rule)}
 
     def token(self, node, audience=AUDIENCE, seconds=3600):

@@ -14,10 +14,13 @@ from served import Mirror, everything
 
 APISIX_MESH = os.environ["APISIX_MESH"]
 ENVOY = os.environ["ENVOY"]
-DEADLINE = 6
+DEADLINE = 30
 
 # The runner has a network namespace of its own, so every port is free.
 ADMIN, ETCD, SDS = 9901, 2379, 18100
+
+# How xDS is asked for: Envoy's name for it, and the product's flags.
+MODES = {"sotw": ("GRPC", [])}
 
 
 class Node:
@@ -38,41 +41,42 @@ class Node:
 
 
 class Pair:
-    """Both of them at work; use it in a `with`."""
+    """Both of them at work.
 
-    def __init__(self, node, xds_port, mode):
+    With an identity Envoy comes by the secure port; the product's way is the plain one in any case.
+    """
+
+    def __init__(self, node, xds_port, mode, secure_port=None, identity=None):
+        control_plane, metadata = server("control-plane", xds_port), []
+        if identity:
+            control_plane = {**server("control-plane", secure_port), **trusting(identity.root)}
+            metadata = [{"key": "authorization", "value": "Bearer " + identity.token(node)}]
         self.envoy = Process("envoy", [
-            ENVOY, "-c", self._bootstrap(node, xds_port, mode), "--concurrency", "1", "--log-level", "warning",
+            ENVOY, "-c", self._bootstrap(node, control_plane, metadata, mode), "--concurrency", "1", "--log-level", "warning",
             "--use-dynamic-base-id"])
         self.product = Process("apisix-mesh", [
             APISIX_MESH, "run", "--xds", "grpc://127.0.0.1:%d" % xds_port, "--etcd-listen", "127.0.0.1:%d" % ETCD,
-            *node.flags()])
+            *node.flags(), *MODES[mode][1]])
         self.folder = folder("dump")
         self.mirror = None
         self.before = {}
 
-    def _bootstrap(self, node, xds_port, mode):
+    def _bootstrap(self, node, control_plane, metadata, mode):
         source = {"ads": {}, "resource_api_version": "V3"}
         path = folder("bootstrap") + "/envoy.json"
         with open(path, "w") as file:
             json.dump({
                 "node": node.envoy(),
                 "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": ADMIN}}},
-                "static_resources": {"clusters": [server("control-plane", xds_port), server("sds-grpc", SDS)]},
+                "static_resources": {"clusters": [control_plane, server("sds-grpc", SDS)]},
                 "dynamic_resources": {
                     "ads_config": {
-                        "api_type": {"sotw": "GRPC", "delta": "DELTA_GRPC"}[mode], "transport_api_version": "V3",
-                        "grpc_services": [{"envoy_grpc": {"cluster_name": "control-plane"}}]},
+                        "api_type": MODES[mode][0], "transport_api_version": "V3",
+                        "grpc_services": [{
+                            "envoy_grpc": {"cluster_name": "control-plane"}, "initial_metadata": metadata}]},
                     "cds_config": source, "lds_config": source},
             }, file)
         return path
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.envoy.stop()
-        self.product.stop()
 
     def expected(self):
         """The objects for what Envoy has accepted."""
@@ -141,6 +145,13 @@ def server(name, port):
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
         "load_assignment": {"cluster_name": name, "endpoints": [
             {"lb_endpoints": [{"endpoint": {"address": address}}]}]}}
+
+
+def trusting(root):
+    """TLS to a server that a root vouches for."""
+    context = {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+               "common_tls_context": {"validation_context": {"trusted_ca": {"filename": root}}}}
+    return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
 
 
 class Side:

@@ -42,7 +42,7 @@ def folder(name):
 
 
 class Process:
-    """A program that runs until `stop` or the end of the `with`; what it prints is in its log."""
+    """A program that runs until `stop`; what it prints is in its log."""
 
     started = []
 
@@ -55,22 +55,20 @@ class Process:
                 env={**ENVIRONMENT, **dict(environment)})
         self.started.append(self)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
     def stop(self):
         """Without farewell, as the kernel ends processes."""
-        if self in self.started:
-            self.started.remove(self)
-            self.process.kill()
-            self.process.wait()
+        self.started.remove(self)
+        self.process.kill()
+        self.process.wait()
 
     def last_lines(self, count=5):
         with open(self.log, errors="replace") as log:
             return " / ".join(line.strip() for line in log.readlines()[-count:])
+
+
+def stop_all():
+    for process in list(Process.started):
+        process.stop()
 
 
 def all_run():
