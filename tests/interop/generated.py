@@ -5,6 +5,8 @@ import random
 from results import has
 
 TYPE = "type.googleapis.com/envoy.%s"
+# Without DRAINING: Envoy dumps it as UNHEALTHY, which counts where its load goes and DRAINING does not.
+HEALTH = ["HEALTHY"] * 5 + ["UNKNOWN", "UNHEALTHY", "TIMEOUT", "DEGRADED"]
 ADS = {"ads": {}, "resource_api_version": "V3"}
 
 
@@ -40,8 +42,13 @@ class World:
         self.hosts["host-%d.example.org" % self.made] = "cluster-%d" % self.made
 
     def endpoints(self):
-        return [["10.%d.%d.%d" % tuple(self.random.randrange(1, 255) for _ in range(3)), self.random.randrange(1, 65536),
-                 self.random.randrange(1, 129)] for _ in range(self.random.randrange(6))]
+        """Up to four localities of up to three endpoints: address, port, weight, health."""
+        return [(self.random.randrange(1, 129), [self._endpoint() for _ in range(self.random.randrange(4))])
+                for _ in range(self.random.randrange(5))]
+
+    def _endpoint(self):
+        address = "10.%d.%d.%d" % tuple(self.random.randrange(1, 255) for _ in range(3))
+        return address, self.random.randrange(1, 65536), self.random.randrange(1, 129), self.random.choice(HEALTH)
 
     def _remove_cluster(self, name):
         del self.clusters[name]
@@ -51,7 +58,7 @@ class World:
         """A host and an endpoint that show that this state has come."""
         self.hosts = {host: cluster for host, cluster in self.hosts.items() if not host.startswith("mark-")}
         self.hosts["mark-%d.example.org" % sign] = "cluster-mark"
-        self.clusters["cluster-mark"] = [["192.0.2.%d" % sign, 80, 1]]
+        self.clusters["cluster-mark"] = [(1, [("192.0.2.%d" % sign, 80, 1, "HEALTHY")])]
 
     def resources(self):
         return [listener(), {
@@ -76,12 +83,20 @@ def virtual_host(host, target):
 
 
 def cluster(name):
+    """One of two weighs its localities."""
+    weighted = {"common_lb_config": {"locality_weighted_lb_config": {}}} if name.endswith(tuple("13579")) else {}
     return {"@type": TYPE % "config.cluster.v3.Cluster", "name": name, "type": "EDS", "connect_timeout": "1s",
-            "eds_cluster_config": {"eds_config": ADS}}
+            "eds_cluster_config": {"eds_config": ADS}, **weighted}
 
 
-def assignment(name, endpoints):
+def assignment(name, localities):
+    """Two localities to a priority."""
     return {"@type": TYPE % "config.endpoint.v3.ClusterLoadAssignment", "cluster_name": name, "endpoints": [
-        {"locality": {"zone": "a"}, "lb_endpoints": [
-            {"endpoint": {"address": {"socket_address": {"address": address, "port_value": port}}},
-             "load_balancing_weight": weight} for address, port, weight in endpoints]}]}
+        {"locality": {"zone": "zone-%d" % number}, "priority": number // 2, "load_balancing_weight": weight,
+         "lb_endpoints": [endpoint(*each) for each in endpoints]}
+        for number, (weight, endpoints) in enumerate(localities)]}
+
+
+def endpoint(address, port, weight, health):
+    return {"endpoint": {"address": {"socket_address": {"address": address, "port_value": port}}},
+            "load_balancing_weight": weight, "health_status": health}

@@ -124,7 +124,8 @@ def churn(mode, results):
     for _ in range(20):
         world.change(1)
         control_plane.put(world.resources())
-    suite.step("20 changes in a row", lambda: put(100), has_mark(100))
+    # Envoy waits 15 s for endpoints that go-control-plane, having gone on, no longer sends.
+    suite.step("20 changes in a row", lambda: put(100), has_mark(100), seconds=RECONNECT)
     control_plane.stop()
     world.change(SIZE // 20)
     control_plane = ControlPlane("control-plane", ADS)
