@@ -3,6 +3,8 @@
 //! In: a document. Out: `{"@type": ..., ...}` objects. Known are a resource, a list, a `DiscoveryResponse`, a bootstrap
 //! with `static_resources`, and what Envoy's `/config_dump` prints.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::{pb::message_name, xds::ResourceType};
@@ -11,7 +13,7 @@ type Object = Map<String, Value>;
 
 /// The lists of a `/config_dump`, and the way from an item to its resource.
 ///
-/// Draining listeners are left out, and warming ones: they do not serve.
+/// Draining listeners are left out, and warming ones: they do not serve. A warming cluster is taken where it is new.
 const DUMPED: [(&str, &[&str]); 10] = [
     ("static_listeners", &["listener"]),
     ("dynamic_listeners", &["active_state", "listener"]),
@@ -73,6 +75,7 @@ fn collect_dump(mut object: Object, found: &mut Vec<Value>) -> Result<(), String
     {
         collect_bootstrap(resources, found)?;
     }
+    leave_out_replacements(&mut object);
     for (list, way) in DUMPED {
         let Some(Value::Array(items)) = take(&mut object, list) else { continue };
         for item in items {
@@ -86,6 +89,21 @@ fn collect_dump(mut object: Object, found: &mut Vec<Value>) -> Result<(), String
         }
     }
     Ok(())
+}
+
+/// Of a cluster that is being replaced the active one serves, and the warming one does not yet.
+fn leave_out_replacements(dump: &mut Object) {
+    const ACTIVE: &str = "dynamic_active_clusters";
+    const WARMING: &str = "dynamic_warming_clusters";
+    let name = |item: &Value| item["cluster"]["name"].as_str().map(str::to_owned);
+    let active = take(dump, ACTIVE).unwrap_or_default();
+    let mut warming = take(dump, WARMING).unwrap_or_default();
+    let serving: BTreeSet<_> = active.as_array().into_iter().flatten().map(name).collect();
+    if let Some(items) = warming.as_array_mut() {
+        items.retain(|item| !serving.contains(&name(item)));
+    }
+    dump.insert(ACTIVE.to_owned(), active);
+    dump.insert(WARMING.to_owned(), warming);
 }
 
 /// Envoy prints the weight 0 for a locality that has none, and would refuse it if it were sent.
@@ -148,6 +166,21 @@ mod tests {
         ] {
             assert_eq!(names(document.clone()), ["a"], "{document}");
         }
+    }
+
+    #[test]
+    fn a_cluster_that_is_being_replaced_is_the_active_one() {
+        let item =
+            |name, timeout| json!({"cluster": {"@type": CLUSTER, "name": name, "connect_timeout": timeout}});
+        let dump = json!({"configs": [{"@type": "x/envoy.admin.v3.ClustersConfigDump",
+            "dynamic_active_clusters": [item("a", "1s")],
+            "dynamic_warming_clusters": [item("a", "2s"), item("b", "2s")]}]});
+        let found = find(dump, None).unwrap();
+        let seen: Vec<_> = found
+            .iter()
+            .map(|c| (c["name"].as_str().unwrap(), c["connect_timeout"].as_str().unwrap()))
+            .collect();
+        assert_eq!(seen, [("a", "1s"), ("b", "2s")]);
     }
 
     #[test]
