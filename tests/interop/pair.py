@@ -20,7 +20,7 @@ DEADLINE = 30
 ADMIN, ETCD, SDS = 9901, 2379, 18100
 
 # How xDS is asked for: Envoy's name for it, and the product's flags.
-MODES = {"sotw": ("GRPC", [])}
+MODES = {"sotw": ("GRPC", ["--xds-mode", "sotw"]), "delta": ("DELTA_GRPC", ["--xds-mode", "delta"])}
 
 
 class Node:
