@@ -2,15 +2,16 @@
 
 #[path = "support/ads_server.rs"]
 mod ads_server;
+#[path = "support/small_mesh.rs"]
+mod small_mesh;
 
 use std::{sync::Arc, time::Duration};
 
-use ads_server::{Acceptor, Resources, Session, refused, response, serve};
+use ads_server::{Acceptor, Session, refused, response, serve};
 use apisix_mesh::{
     pb::{
         envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
         google::protobuf::Any,
-        json::any_from_json,
     },
     xds::{
         Mode,
@@ -19,42 +20,10 @@ use apisix_mesh::{
         backoff::BackoffOptions,
     },
 };
-use serde_json::{Value, json};
+use serde_json::json;
+use small_mesh::{any, cluster, endpoints, listener, mesh};
 use tokio::sync::watch;
 use tonic::Status;
-
-fn any(kind: ResourceType, mut document: Value) -> Any {
-    document["@type"] = Value::from(kind.type_url());
-    any_from_json(&document).unwrap()
-}
-
-fn cluster(name: &str, timeout: &str) -> Any {
-    let eds = json!({"edsConfig": {"ads": {}}});
-    any(Cluster, json!({"name": name, "type": "EDS", "edsClusterConfig": eds, "connectTimeout": timeout}))
-}
-
-fn endpoints(name: &str, port: u32) -> Any {
-    let address = json!({"socketAddress": {"address": "10.0.0.1", "portValue": port}});
-    let endpoint = json!({"lbEndpoints": [{"endpoint": {"address": address}}]});
-    any(ClusterLoadAssignment, json!({"clusterName": name, "endpoints": [endpoint]}))
-}
-
-fn listener(name: &str, routes: &str) -> Any {
-    let manager = json!({
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "rds": {"routeConfigName": routes, "configSource": {"ads": {}}},
-    });
-    any(Listener, json!({"name": name, "apiListener": {"apiListener": manager}}))
-}
-
-fn mesh() -> Resources {
-    let mut resources = Resources::default();
-    resources.insert(Cluster, "a", cluster("a", "1s").value);
-    resources.insert(ClusterLoadAssignment, "a", endpoints("a", 80).value);
-    resources.insert(Listener, "l", listener("l", "r").value);
-    resources.insert(RouteConfiguration, "r", any(RouteConfiguration, json!({"name": "r"})).value);
-    resources
-}
 
 /// A source that tries again at once.
 fn source(acceptor: &Acceptor, max_response_bytes: usize) -> Source {

@@ -42,7 +42,7 @@ pub struct Ads {
     cache: Cache,
     backoff: Backoff,
     link: Link,
-    /// Answers to the last response, in order.
+    /// Answers that are still to be sent, in order; all of them before the next response changes the cache.
     unsent: Vec<Draft>,
     /// When to complain that nothing has come on this stream.
     mute_at: Option<Instant>,
@@ -70,7 +70,7 @@ enum Event {
 }
 
 impl Link {
-    async fn next(&mut self) -> Event {
+    async fn next(&mut self, unsent: usize) -> Event {
         match self {
             Self::Waiting(until) => {
                 sleep_until(*until).await;
@@ -80,7 +80,7 @@ impl Link {
                 Ok(connection) => Event::Opened(Box::new(connection)),
                 Err(status) => Event::Lost(status),
             },
-            Self::Open(connection) => match connection.next().await {
+            Self::Open(connection) => match connection.next(unsent).await {
                 Ok(response) => Event::Response(response),
                 Err(status) => Event::Lost(status),
             },
@@ -157,9 +157,9 @@ impl Ads {
         let overdue = self.cache.next_overdue().map(Instant::from_std);
         let expiry = self.cache.next_expiry().map(Instant::from_std);
         match overdue.into_iter().chain(expiry).chain(self.mute_at).min() {
-            None => self.link.next().await,
+            None => self.link.next(self.unsent.len()).await,
             Some(timer) => tokio::select! {
-                event = self.link.next() => event,
+                event = self.link.next(self.unsent.len()) => event,
                 () = sleep_until(timer) => Event::Timer,
             },
         }
@@ -177,6 +177,8 @@ impl Ads {
     }
 
     fn connect(&mut self) {
+        // Answers on a stream that is gone.
+        self.unsent.clear();
         let first = self.stream.open(self.mode, &self.cache);
         self.link = Link::Opening(Box::pin(self.target.clone().open(self.mode, first)));
         self.mute_at = Some(Instant::now() + FIRST_RESPONSE_TIMEOUT);
@@ -201,12 +203,9 @@ impl Ads {
     }
 
     fn send_answers(&mut self) {
-        let answers = std::mem::take(&mut self.unsent).into_iter();
-        if let Link::Open(connection) = &self.link
-            && let Err(status) = connection.send(answers.map(|draft| draft.with_names(&self.cache)))
-        {
-            self.lost(&status);
-        }
+        let Link::Open(connection) = &self.link else { return };
+        let room = connection.room().min(self.unsent.len());
+        connection.send(self.unsent.drain(..room).map(|draft| draft.with_names(&self.cache)));
     }
 
     fn note(&mut self, answered: Answered) {
@@ -244,8 +243,6 @@ impl Ads {
 
     fn lost(&mut self, status: &Status) {
         let answered = self.mute_at.take().is_none();
-        // Answers on a stream that is gone; the next one begins anew.
-        self.unsent.clear();
         if self.mode == Mode::Delta && status.code() == Code::Unimplemented && !answered {
             debug!("xds: {} has no delta; state of the world it is", self.uri);
             self.mode = Mode::Sotw;

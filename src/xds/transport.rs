@@ -5,7 +5,7 @@
 
 use std::{error::Error as _, time::Duration};
 
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{
     Code, Status, Streaming,
@@ -30,9 +30,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Requests on their way. A response is only read when both requests it can lead to have room, so that a server
-/// that stops reading slows itself down and nothing piles up here.
-const REQUESTS_IN_FLIGHT: usize = 16;
+/// Requests on their way.
+const REQUESTS_IN_FLIGHT: usize = 64;
+
+/// A response is answered, and may change the subscription to what it refers to.
 const REQUESTS_PER_RESPONSE: usize = 2;
 
 /// Where to connect to and within which limits.
@@ -127,9 +128,12 @@ enum Responses {
 
 impl Connection {
     /// The next response. May be dropped and called again without loss.
-    pub async fn next(&mut self) -> Result<Response, Status> {
+    ///
+    /// It is only read when there is room for the `unsent` requests and those that it leads to, so that a server that
+    /// stops reading slows itself down and nothing piles up here.
+    pub async fn next(&mut self, unsent: usize) -> Result<Response, Status> {
         // A closed channel shows in the responses too, with the reason.
-        let _ = self.requests.reserve_many(REQUESTS_PER_RESPONSE).await;
+        let _ = self.requests.reserve_many(unsent + REQUESTS_PER_RESPONSE).await;
         let response = match &mut self.responses {
             Responses::Delta(responses) => responses.message().await?.map(Response::Delta),
             Responses::Sotw(responses) => responses.message().await?.map(Response::Sotw),
@@ -137,19 +141,19 @@ impl Connection {
         response.ok_or_else(|| Status::unavailable("the server ended the stream"))
     }
 
-    /// Sends what a response led to. There is room: see [`Connection::next`]; only what comes of time can find none.
-    pub fn send(&self, requests: impl Iterator<Item = Request>) -> Result<(), Status> {
+    /// How many requests there is room for.
+    pub fn room(&self) -> usize {
+        self.requests.capacity()
+    }
+
+    /// Sends requests for which there is room.
+    pub fn send(&self, requests: impl Iterator<Item = Request>) {
         for request in requests {
-            match self.requests.try_send(request) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => {
-                    return Err(Status::resource_exhausted("the server does not read what it is asked"));
-                }
+            if self.requests.try_send(request).is_err() {
                 // The stream is over; `next` tells why.
-                Err(TrySendError::Closed(_)) => return Ok(()),
+                return;
             }
         }
-        Ok(())
     }
 }
 
