@@ -22,7 +22,7 @@ use self::{
     expiry::Expiry,
     incoming::Incoming,
     references::{Node, References},
-    warming::Warming,
+    warming::{UNTOLD_PATIENCE, Warming},
 };
 use super::{Change, Objection, Resource, ResourceType, Snapshot, validate::Terms};
 use crate::pb::{envoy::service::discovery::v3::Resource as Wrapper, google::protobuf::Any};
@@ -307,7 +307,7 @@ impl Cache {
     /// How long a name of this type is waited for; none is for ever.
     fn patience(&self, kind: ResourceType) -> Option<Duration> {
         match kind {
-            ResourceType::Cluster => Some(self.cluster_patience()),
+            ResourceType::Cluster => Some(UNTOLD_PATIENCE),
             _ => (!self.initial_fetch_timeout.is_zero()).then_some(self.initial_fetch_timeout),
         }
     }

@@ -16,8 +16,12 @@ use super::{
 };
 use crate::xds::{Resource, ResourceType};
 
-/// How long is waited for clusters where there is no limit: a route may name one that never comes.
+/// How long a cluster that is gone stays in force for the routes that name it, where there is no limit.
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long routes wait for a cluster that nobody has told of. A control plane that sends routes first sends clusters
+/// soon; and Istio's routes often name clusters that there are not.
+pub const UNTOLD_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is accepted and not in force.
 #[derive(Debug, Default)]
@@ -114,7 +118,7 @@ impl Cache {
         if held.resource.is_some() {
             return self.graph.of(node).iter().find(|need| self.is_coming(need)).cloned();
         }
-        let overdue = node.kind == ResourceType::Cluster && now >= held.since + self.cluster_patience();
+        let overdue = node.kind == ResourceType::Cluster && now >= held.since + self.leaving_patience();
         (!overdue && self.warming.in_force.refers_to(node)).then(|| node.clone())
     }
 
@@ -125,18 +129,18 @@ impl Cache {
         !in_force && (missing() || matches!(self.warming.held(need), Some(Some(_))))
     }
 
-    pub(super) fn cluster_patience(&self) -> Duration {
+    pub(super) fn leaving_patience(&self) -> Duration {
         if self.initial_fetch_timeout.is_zero() { DEFAULT_PATIENCE } else { self.initial_fetch_timeout }
     }
 
     /// When the first cluster that is to go has been waited for long enough.
     pub(super) fn next_leaving(&self) -> Option<Instant> {
-        self.warming.leaving(self.cluster_patience()).map(|(_, end)| end).min()
+        self.warming.leaving(self.leaving_patience()).map(|(_, end)| end).min()
     }
 
     /// Clusters that go now though something refers to them; [`Cache::settle`] takes them out.
     pub(super) fn take_leaving(&mut self, now: Instant) -> Vec<Node> {
-        let leaving = self.warming.leaving(self.cluster_patience());
+        let leaving = self.warming.leaving(self.leaving_patience());
         let overdue: Vec<Node> =
             leaving.filter(|(_, end)| *end <= now).map(|(node, _)| node.clone()).collect();
         self.warming.due.extend(overdue.iter().cloned());
