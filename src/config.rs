@@ -46,13 +46,34 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "xds",
         default: "",
-        doc: "where configuration comes from: `grpc://HOST:PORT` (ADS) or `file:///PATH` (a file or folder)",
+        doc: "where configuration comes from: `grpcs://HOST:PORT` (ADS over TLS), `grpc://HOST:PORT` (plaintext) or `file:///PATH` (a file or folder)",
     },
     Setting {
         name: "xds_mode",
         default: "delta",
         doc: "the variant of ADS to ask for: `delta`, or `sotw` (state of the world); a control plane without delta is asked for the latter at once",
     },
+    Setting {
+        name: "xds_ca_file",
+        default: "",
+        doc: "PEM file of the roots that the certificate of `grpcs://` must chain to, which needs it; in a pod of Istio `/var/run/secrets/istio/root-cert.pem`; read, like the files below, at each connection, so that they can be renewed while it runs",
+    },
+    Setting {
+        name: "xds_server_name",
+        default: "",
+        doc: "DNS name or IP address that the certificate of `grpcs://` must name instead of HOST; sent as SNI too",
+    },
+    Setting {
+        name: "xds_token_file",
+        default: "",
+        doc: "file of the bearer token for the control plane, read for each call; in a pod of Istio `/var/run/secrets/tokens/istio-token`; only over `grpcs://`",
+    },
+    Setting {
+        name: "xds_cert_file",
+        default: "",
+        doc: "PEM file of this client's certificate and those between it and its root, for `grpcs://`; with `xds_key_file`",
+    },
+    Setting { name: "xds_key_file", default: "", doc: "PEM file of the key of `xds_cert_file`" },
     Setting {
         name: "xds_max_message_size",
         default: "0",
@@ -171,6 +192,11 @@ const VARIABLE_PREFIX: &str = "APISIX_MESH_";
 pub struct Config {
     pub xds: String,
     pub xds_mode: XdsMode,
+    pub xds_ca_file: Option<String>,
+    pub xds_server_name: Option<String>,
+    pub xds_token_file: Option<String>,
+    pub xds_cert_file: Option<String>,
+    pub xds_key_file: Option<String>,
     pub xds_max_message_size: usize,
     pub initial_fetch_timeout: Duration,
     pub etcd_listen: String,
@@ -193,6 +219,11 @@ impl Default for Config {
         Self {
             xds: String::new(),
             xds_mode: XdsMode::default(),
+            xds_ca_file: None,
+            xds_server_name: None,
+            xds_token_file: None,
+            xds_cert_file: None,
+            xds_key_file: None,
             xds_max_message_size: 0,
             initial_fetch_timeout: Duration::from_secs(15),
             etcd_listen: "127.0.0.1:2379".to_owned(),
@@ -252,6 +283,11 @@ impl Config {
         match name {
             "xds" => self.xds = text(name, value)?,
             "xds_mode" => self.xds_mode = one_of(name, value, &XdsMode::ALL)?,
+            "xds_ca_file" => self.xds_ca_file = text_if_any(name, value)?,
+            "xds_server_name" => self.xds_server_name = text_if_any(name, value)?,
+            "xds_token_file" => self.xds_token_file = text_if_any(name, value)?,
+            "xds_cert_file" => self.xds_cert_file = text_if_any(name, value)?,
+            "xds_key_file" => self.xds_key_file = text_if_any(name, value)?,
             "xds_max_message_size" => self.xds_max_message_size = number(name, value)? as usize,
             "initial_fetch_timeout" => {
                 self.initial_fetch_timeout = Duration::from_secs_f64(number(name, value)?)
@@ -281,10 +317,14 @@ impl Config {
 
     fn check(&self) -> Result<(), Error> {
         if self.xds.is_empty() {
-            return Err(Error::config("xds", "not set; give it grpc://HOST:PORT or file:///PATH"));
+            return Err(Error::config(
+                "xds",
+                "not set; give it grpcs://HOST:PORT, grpc://HOST:PORT or file:///PATH",
+            ));
         }
-        if !["grpc://", "file:///"].iter().any(|scheme| self.xds.starts_with(scheme)) {
-            let problem = format!("{:?} is neither grpc://HOST:PORT nor file:///PATH", self.xds);
+        if !["grpcs://", "grpc://", "file:///"].iter().any(|scheme| self.xds.starts_with(scheme)) {
+            let problem =
+                format!("{:?} is none of grpcs://HOST:PORT, grpc://HOST:PORT, file:///PATH", self.xds);
             return Err(Error::config("xds", problem));
         }
         let prefix = &self.etcd_prefix;
@@ -322,6 +362,11 @@ fn first_line(text: &str) -> String {
 
 fn text(name: &str, value: &Value) -> Result<String, Error> {
     value.as_str().map(str::to_owned).ok_or_else(|| Error::config(name, format!("{value} is not text")))
+}
+
+/// Empty is as if it were not set.
+fn text_if_any(name: &str, value: &Value) -> Result<Option<String>, Error> {
+    text(name, value).map(|text| (!text.is_empty()).then_some(text))
 }
 
 fn number(name: &str, value: &Value) -> Result<f64, Error> {
@@ -406,7 +451,10 @@ mod tests {
     fn each_bad_setting_is_named_with_its_value() {
         for (text, wanted) in [
             ("{}", "setting xds: not set"),
-            ("xds: http://a", "setting xds: \"http://a\" is neither grpc://HOST:PORT nor file:///PATH"),
+            (
+                "xds: http://a",
+                "setting xds: \"http://a\" is none of grpcs://HOST:PORT, grpc://HOST:PORT, file:///PATH",
+            ),
             ("{xds: grpc://a:1, speed: 3}", "setting speed: unknown; the settings are xds, "),
             (
                 "{xds: grpc://a:1, on_unsupported: open}",

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A one-way street: each stage imports only the one on its left and the leaves ([`apisix`], [`config`], [`error`],
-//! [`log`], [`pb`]). [`agent`] alone sees all stages, [`instance`] decides which process has one. `tests/layering.rs` holds every file to it.
+//! [`grpc`], [`log`], [`pb`]). [`agent`] alone sees all stages, [`instance`] decides which process has one. `tests/layering.rs` holds every file to it.
 
 pub mod agent;
 pub mod apisix;
@@ -16,6 +16,7 @@ pub mod capi;
 pub mod config;
 pub mod error;
 pub mod etcd;
+pub mod grpc;
 pub mod instance;
 pub mod interception;
 pub mod libxds;

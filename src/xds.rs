@@ -5,7 +5,6 @@
 //! here: what a resource means to APISIX.
 
 mod ads;
-pub mod backoff;
 pub mod cache;
 pub mod file;
 mod message;
@@ -20,6 +19,7 @@ pub mod validate;
 
 use std::time::Duration;
 
+pub use crate::grpc::backoff;
 pub use ads::Ads;
 pub use file::FileSource;
 pub use objection::Objection;
@@ -28,7 +28,10 @@ pub use snapshot::{Change, Snapshot};
 pub use status::{SourceStatus, State as SourceState, TypeStatus};
 
 pub use crate::config::XdsMode as Mode;
-use crate::error::Error;
+use crate::{
+    error::Error,
+    grpc::{Peer, Security},
+};
 
 /// What the next stage acts on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub struct SourceOptions {
     pub node: node::NodeConfig,
     /// The variant of the protocol to ask for first.
     pub mode: Mode,
+    /// How a control plane is known, and what it is shown.
+    pub security: Security,
     /// How long a resource that is referred to may take before it counts as absent; zero waits for ever.
     pub initial_fetch_timeout: Duration,
     /// The largest response; zero is no limit.
@@ -63,12 +68,21 @@ impl Default for SourceOptions {
         Self {
             node: node::NodeConfig::default(),
             mode: Mode::default(),
+            security: Security::default(),
             initial_fetch_timeout: Duration::from_secs(15),
             max_response_bytes: 0,
             backoff: backoff::BackoffOptions::default(),
             poll_interval: Duration::from_secs(1),
             objection: Objection::default(),
         }
+    }
+}
+
+impl SourceOptions {
+    /// The control plane at `uri`.
+    fn peer(&self, uri: &str) -> Result<Peer, Error> {
+        let cluster = self.node.metadata.get("CLUSTER_ID").and_then(|id| id.as_str());
+        Ok(Peer::new("xds", uri, &self.security)?.in_cluster(cluster).polling(self.poll_interval))
     }
 }
 
@@ -81,7 +95,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// A source by its URI: `grpc://host:port` or `file:///path`. Nothing is opened before [`Source::next`].
+    /// A source by its URI: `grpc://HOST:PORT`, `grpcs://HOST:PORT` or `file:///PATH`. Nothing is opened before [`Source::next`].
     pub fn new(uri: &str, options: SourceOptions) -> Result<Self, Error> {
         match uri.strip_prefix("file://") {
             Some(path) => Ok(Self::File(Box::new(FileSource::new(uri, path, &options)?))),

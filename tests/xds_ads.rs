@@ -2,6 +2,8 @@
 
 #[path = "support/ads_server.rs"]
 mod ads_server;
+#[path = "support/running.rs"]
+mod running;
 #[path = "support/small_mesh.rs"]
 mod small_mesh;
 
@@ -16,10 +18,11 @@ use apisix_mesh::{
     xds::{
         Mode,
         ResourceType::{self, Cluster, ClusterLoadAssignment, Listener, RouteConfiguration},
-        Source, SourceOptions, SourceState,
+        Source, SourceOptions,
         backoff::BackoffOptions,
     },
 };
+use running::run;
 use serde_json::json;
 use small_mesh::{any, cluster, endpoints, listener, mesh};
 use tokio::sync::watch;
@@ -39,25 +42,6 @@ fn source_of(acceptor: &Acceptor, mode: Mode, max_response_bytes: usize) -> Sour
 async fn until(source: &mut Source, mut reached: impl FnMut(&Source) -> bool) {
     while !reached(source) {
         source.next().await;
-    }
-}
-
-/// Lets the source run in a task of its own until the test ends; its state is seen through the status.
-fn run(mut source: Source) -> impl AsyncFn(&dyn Fn(&SourceState) -> bool) -> SourceState {
-    let status = source.status();
-    tokio::spawn(async move {
-        loop {
-            source.next().await;
-        }
-    });
-    async move |reached| {
-        loop {
-            let state = status.get();
-            if reached(&state) {
-                return state;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
     }
 }
 

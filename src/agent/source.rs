@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Config, OnUnsupported, Vars},
+    grpc::Security,
     translate,
     xds::{
         Objection, SourceOptions,
@@ -29,10 +30,21 @@ pub fn options(config: &Config, vars: &dyn Vars) -> SourceOptions {
     SourceOptions {
         node,
         mode: config.xds_mode,
+        security: security(config),
         initial_fetch_timeout: config.initial_fetch_timeout,
         max_response_bytes: config.xds_max_message_size,
         objection: objection(config.on_unsupported),
         ..SourceOptions::default()
+    }
+}
+
+fn security(config: &Config) -> Security {
+    Security {
+        ca_file: config.xds_ca_file.clone(),
+        server_name: config.xds_server_name.clone(),
+        token_file: config.xds_token_file.clone(),
+        cert_file: config.xds_cert_file.clone(),
+        key_file: config.xds_key_file.clone(),
     }
 }
 

@@ -52,11 +52,12 @@ pub struct Ads {
     status: SourceStatus,
 }
 
+type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Opening = Pin<Box<dyn Future<Output = Result<Connection, Status>> + Send>>;
 
 /// Where the connection stands. All of it is kept here, so that dropping [`Ads::next`] half-way loses nothing.
 enum Link {
-    Waiting(Instant),
+    Waiting(Waiting),
     Opening(Opening),
     Open(Box<Connection>),
 }
@@ -72,8 +73,8 @@ enum Event {
 impl Link {
     async fn next(&mut self, unsent: usize) -> Event {
         match self {
-            Self::Waiting(until) => {
-                sleep_until(*until).await;
+            Self::Waiting(waiting) => {
+                waiting.await;
                 Event::TimeToConnect
             }
             Self::Opening(opening) => match opening.await {
@@ -89,17 +90,17 @@ impl Link {
 }
 
 impl Ads {
-    /// A client of `grpc://host:port`; it connects when [`Ads::next`] is awaited.
+    /// A client of `grpc://HOST:PORT` or `grpcs://HOST:PORT`; it connects when [`Ads::next`] is awaited.
     pub fn new(uri: &str, options: &SourceOptions) -> Result<Self, Error> {
         Ok(Self {
             uri: uri.to_owned(),
-            target: Target::new(uri, options.max_response_bytes)?,
+            target: Target { peer: options.peer(uri)?, max_response_bytes: options.max_response_bytes },
             preferred: options.mode,
             mode: options.mode,
             stream: Stream::new(options.node.node()),
             cache: Cache::new(options.initial_fetch_timeout).refusing(options.objection.clone()),
             backoff: Backoff::new(options.backoff),
-            link: Link::Waiting(Instant::now()),
+            link: Link::Waiting(Box::pin(std::future::ready(()))),
             unsent: Vec::new(),
             mute_at: None,
             complete: false,
@@ -246,7 +247,7 @@ impl Ads {
         if self.mode == Mode::Delta && status.code() == Code::Unimplemented && !answered {
             debug!("xds: {} has no delta; state of the world it is", self.uri);
             self.mode = Mode::Sotw;
-            self.link = Link::Waiting(Instant::now());
+            self.link = Link::Waiting(Box::pin(std::future::ready(())));
             return;
         }
         // Another one may answer the next time.
@@ -256,7 +257,7 @@ impl Ads {
             Code::Unauthenticated | Code::PermissionDenied => self.backoff.next_slow_wait(),
             _ => self.backoff.next_wait(),
         };
-        self.link = Link::Waiting(Instant::now() + wait);
+        self.link = Link::Waiting(Box::pin(self.target.peer.clone().wait(wait)));
         let error = self.target.describe(status);
         self.status.disconnected(&error);
         if self.last_error.as_ref() == Some(&error) {

@@ -28,16 +28,20 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
+use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 /// One stream of one client.
 pub struct Session<Q = DiscoveryRequest, A = DiscoveryResponse> {
+    /// What came with the call.
+    pub metadata: MetadataMap,
     /// What the client says.
     pub requests: Streaming<Q>,
     /// What it is told. Dropping it ends the stream.
@@ -65,10 +69,11 @@ struct Service {
 /// Hands one stream over, and answers with what comes of it.
 async fn hand_over<Q, A>(
     to: &mpsc::Sender<Session<Q, A>>,
-    requests: Streaming<Q>,
+    request: Request<Streaming<Q>>,
 ) -> Result<Response<ReceiverStream<Result<A, Status>>>, Status> {
     let (responses, outgoing) = mpsc::channel(16);
-    let session = Session { requests, responses };
+    let metadata = request.metadata().clone();
+    let session = Session { metadata, requests: request.into_inner(), responses };
     to.send(session).await.map_err(|_| Status::unavailable("shutting down"))?;
     Ok(Response::new(ReceiverStream::new(outgoing)))
 }
@@ -81,7 +86,7 @@ impl AggregatedDiscoveryService for Service {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        hand_over(&self.sotw, request.into_inner()).await
+        hand_over(&self.sotw, request).await
     }
 
     type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
@@ -91,7 +96,7 @@ impl AggregatedDiscoveryService for Service {
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         match &self.delta {
-            Some(delta) => hand_over(delta, request.into_inner()).await,
+            Some(delta) => hand_over(delta, request).await,
             None => Err(Status::unimplemented("no delta here")),
         }
     }
@@ -101,23 +106,30 @@ impl Acceptor {
     /// Listens on an address; port 0 takes any free one.
     pub async fn bind(address: &str) -> std::io::Result<Self> {
         let (delta, delta_sessions) = mpsc::channel(16);
-        Self::start(address, Some(delta), delta_sessions).await
+        Self::start(address, None, Some(delta), delta_sessions).await
+    }
+
+    /// The same, over TLS.
+    pub async fn bind_tls(address: &str, tls: Arc<ServerConfig>) -> std::io::Result<Self> {
+        let (delta, delta_sessions) = mpsc::channel(16);
+        Self::start(address, Some(tls.into()), Some(delta), delta_sessions).await
     }
 
     /// The same, of a control plane that has no delta.
     pub async fn without_delta(address: &str) -> std::io::Result<Self> {
-        Self::start(address, None, mpsc::channel(1).1).await
+        Self::start(address, None, None, mpsc::channel(1).1).await
     }
 
     async fn start(
         address: &str,
+        tls: Option<TlsAcceptor>,
         delta: Option<mpsc::Sender<DeltaSession>>,
         delta_sessions: mpsc::Receiver<DeltaSession>,
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (sotw, sessions) = mpsc::channel(16);
-        let task = tokio::spawn(accept(listener, Service { sotw, delta }));
+        let task = tokio::spawn(accept(listener, tls, Service { sotw, delta }));
         Ok(Self { address, sessions, delta_sessions, task })
     }
 
@@ -138,7 +150,7 @@ impl Drop for Acceptor {
     }
 }
 
-async fn accept(listener: TcpListener, service: Service) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, service: Service) {
     let service = AggregatedDiscoveryServiceServer::new(service)
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX);
@@ -146,10 +158,18 @@ async fn accept(listener: TcpListener, service: Service) {
     while let Ok((socket, _)) = listener.accept().await {
         // As gRPC servers do; else a small response waits for the acknowledgement of the one before.
         let _ = socket.set_nodelay(true);
-        let service = TowerToHyperService::new(service.clone());
+        let (service, tls) = (TowerToHyperService::new(service.clone()), tls.clone());
         connections.spawn(async move {
+            let http = Builder::new(TokioExecutor::new());
             // A connection that breaks is the client's to mend.
-            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
+            match tls {
+                None => drop(http.serve_connection(TokioIo::new(socket), service).await),
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(socket).await {
+                        drop(http.serve_connection(TokioIo::new(stream), service).await);
+                    }
+                }
+            }
         });
         while connections.try_join_next().is_some() {}
     }

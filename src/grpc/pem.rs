@@ -1,0 +1,34 @@
+//! Certificates and keys from PEM. No text that comes out of here holds what was in a key's file.
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+/// All certificates of a text, at least one; else what is wrong with it.
+pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    match found {
+        Ok(found) if found.is_empty() => {
+            Err("holds no certificate: PEM is expected (-----BEGIN CERTIFICATE-----)".to_owned())
+        }
+        Ok(found) => Ok(found),
+        Err(error) => Err(format!("is not PEM: {error}")),
+    }
+}
+
+/// The first private key of a text.
+pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, &'static str> {
+    PrivateKeyDer::from_pem_slice(text)
+        .map_err(|_| "holds no private key: PEM is expected (PKCS#8, SEC1 or PKCS#1, not encrypted)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_pem_is_told() {
+        assert!(certificates(b"").unwrap_err().contains("holds no certificate"));
+        let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n";
+        assert!(certificates(broken).unwrap_err().contains("is not PEM"));
+        assert!(private_key(b"-----BEGIN PRIVATE KEY-----\n!secret!\n-----END PRIVATE KEY-----").is_err());
+    }
+}
