@@ -18,6 +18,7 @@ use crate::{
     config::{Config, NO_ENDPOINT, OnUnsupported, ProcessVars},
     error::Error,
     etcd,
+    identity::{IdentityStatus, Renewal},
     state::{Found, Hold, State},
     status::{Host, Report},
     store::{Revision, Snapshot, Store},
@@ -27,6 +28,7 @@ use crate::{
 
 pub mod signals;
 mod source;
+mod workload;
 
 pub use source::objection;
 
@@ -56,6 +58,7 @@ struct Shared {
     config: Config,
     store: Arc<Store>,
     source: SourceStatus,
+    identity: Option<IdentityStatus>,
     /// Locked by the pipeline for as long as a translation takes, and by whoever asks for the issues: these are
     /// collected when asked for, since collecting them costs more in a larger mesh and a change must not.
     translator: Mutex<Translator>,
@@ -69,7 +72,9 @@ impl Agent {
         config: Config,
         take: impl FnOnce() -> Result<(Arc<Store>, Option<Kept>), Error>,
     ) -> Result<Self, Error> {
-        let source = Source::new(&config.xds, source::options(&config, &ProcessVars))?;
+        let mut options = source::options(&config, &ProcessVars);
+        let renewal = workload::renewal(&config, &ProcessVars, &mut options)?;
+        let source = Source::new(&config.xds, options)?;
         let listener = listen(&config)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -82,11 +87,12 @@ impl Agent {
             store,
             found,
             source: source.status(),
+            identity: renewal.as_ref().map(Renewal::status),
             translator: Mutex::new(Translator::new(config.on_unsupported)),
             config,
         });
         let (stop, stopped) = watch::channel(false);
-        let street = Street { shared: shared.clone(), source, listener, stopped };
+        let street = Street { shared: shared.clone(), source, renewal, listener, stopped };
         let thread = signals::spawn("apisix-mesh", move || {
             runtime.block_on(street.run());
             // Not before all tasks are gone: then nothing is published any more.
@@ -135,6 +141,7 @@ impl Agent {
         let host = Host {
             found: shared.found.as_ref(),
             source: &shared.source,
+            identity: shared.identity.as_ref(),
             issues: &issues,
             routing,
             watches: shared.store.readers(),
@@ -162,13 +169,14 @@ pub fn listen(config: &Config) -> Result<Option<etcd::Listener>, Error> {
 struct Street {
     shared: Arc<Shared>,
     source: Source,
+    renewal: Option<Renewal>,
     listener: Option<etcd::Listener>,
     stopped: watch::Receiver<bool>,
 }
 
 impl Street {
     async fn run(self) {
-        let Self { shared, source, listener, mut stopped } = self;
+        let Self { shared, source, renewal, listener, mut stopped } = self;
         info!(xds = shared.config.xds, etcd = shared.config.etcd_listen, "started");
         if shared.config.on_unsupported == OnUnsupported::Serve {
             warn!("on_unsupported is serve: routes whose guards cannot be honoured are served without them");
@@ -180,6 +188,9 @@ impl Street {
                 let _ = shutdown.wait_for(|stop| *stop).await;
             }))
         });
+        if let Some(renewal) = renewal {
+            tokio::spawn(renewal.run());
+        }
         // A task of its own, so that a panic in it takes nothing else down: the last configuration stays served.
         let pipeline = tokio::spawn(publish(shared, source));
         let source_ends = pipeline.abort_handle();

@@ -75,6 +75,21 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting { name: "xds_key_file", default: "", doc: "PEM file of the key of `xds_cert_file`" },
     Setting {
+        name: "workload_certificates",
+        default: "false",
+        doc: "get the workload's certificate from Istio's certificate authority and keep it renewed, in memory alone; shown to the control plane where `xds_cert_file` is not set",
+    },
+    Setting {
+        name: "ca_address",
+        default: "",
+        doc: "`grpcs://HOST:PORT` of that authority, which the certificate must name; the control plane of `xds` when not set",
+    },
+    Setting {
+        name: "trust_domain",
+        default: "",
+        doc: "the first part of the SPIFFE id that is asked for; `TRUST_DOMAIN` when not set, else `cluster.local`",
+    },
+    Setting {
         name: "xds_max_message_size",
         default: "0",
         doc: "largest response taken, in bytes; 0 is no limit",
@@ -197,6 +212,9 @@ pub struct Config {
     pub xds_token_file: Option<String>,
     pub xds_cert_file: Option<String>,
     pub xds_key_file: Option<String>,
+    pub workload_certificates: bool,
+    pub ca_address: Option<String>,
+    pub trust_domain: Option<String>,
     pub xds_max_message_size: usize,
     pub initial_fetch_timeout: Duration,
     pub etcd_listen: String,
@@ -224,6 +242,9 @@ impl Default for Config {
             xds_token_file: None,
             xds_cert_file: None,
             xds_key_file: None,
+            workload_certificates: false,
+            ca_address: None,
+            trust_domain: None,
             xds_max_message_size: 0,
             initial_fetch_timeout: Duration::from_secs(15),
             etcd_listen: "127.0.0.1:2379".to_owned(),
@@ -288,6 +309,9 @@ impl Config {
             "xds_token_file" => self.xds_token_file = text_if_any(name, value)?,
             "xds_cert_file" => self.xds_cert_file = text_if_any(name, value)?,
             "xds_key_file" => self.xds_key_file = text_if_any(name, value)?,
+            "workload_certificates" => self.workload_certificates = boolean(name, value)?,
+            "ca_address" => self.ca_address = text_if_any(name, value)?,
+            "trust_domain" => self.trust_domain = text_if_any(name, value)?,
             "xds_max_message_size" => self.xds_max_message_size = number(name, value)? as usize,
             "initial_fetch_timeout" => {
                 self.initial_fetch_timeout = Duration::from_secs_f64(number(name, value)?)

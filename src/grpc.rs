@@ -7,12 +7,14 @@
 mod address;
 pub mod backoff;
 mod files;
+mod identity;
 mod peer;
-mod pem;
+pub mod pem;
 mod problem;
 mod secret;
 mod tls;
 
 pub use files::Security;
+pub use identity::{Identities, Identity};
 pub use peer::{Client, Peer};
 pub use secret::Secret;

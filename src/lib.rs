@@ -17,6 +17,7 @@ pub mod config;
 pub mod error;
 pub mod etcd;
 pub mod grpc;
+pub mod identity;
 pub mod instance;
 pub mod interception;
 pub mod libxds;

@@ -1,13 +1,14 @@
 //! What the library knows of itself, for people: one JSON object.
 //!
 //! In: the state of every stage. Out: `{"version", "pid", "role", "ready", "revision", "objects", "state", "etcd", "xds",
-//! "routing", "issues"}`, the last four from the host. Never here: a decision.
+//! "identity", "routing", "issues"}`, the last five from the host. Never here: a decision.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
     config::Config,
+    identity::IdentityStatus,
     state::Found,
     store::Snapshot,
     translate::{Issue, Routing, Severity},
@@ -50,6 +51,8 @@ pub struct Host<'a> {
     pub found: Option<&'a Found>,
     /// The state of the xDS source.
     pub source: &'a SourceStatus,
+    /// The state of the workload's certificate, if there is to be one.
+    pub identity: Option<&'a IdentityStatus>,
     /// What APISIX cannot do.
     pub issues: &'a [Issue],
     /// How routes were ordered.
@@ -85,6 +88,9 @@ impl Report<'_> {
             report["etcd"] =
                 json!({"listen": config.etcd_listen, "prefix": config.etcd_prefix, "watches": host.watches});
             report["xds"] = json!(host.source);
+            if let Some(identity) = host.identity {
+                report["identity"] = json!(identity);
+            }
             report["routing"] = json!(host.routing);
             report["issues"] = shown(host.issues);
         }

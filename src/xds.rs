@@ -81,8 +81,12 @@ impl Default for SourceOptions {
 impl SourceOptions {
     /// The control plane at `uri`.
     fn peer(&self, uri: &str) -> Result<Peer, Error> {
-        let cluster = self.node.metadata.get("CLUSTER_ID").and_then(|id| id.as_str());
-        Ok(Peer::new("xds", uri, &self.security)?.in_cluster(cluster).polling(self.poll_interval))
+        Ok(Peer::new("xds", uri, &self.security)?.in_cluster(self.cluster()).polling(self.poll_interval))
+    }
+
+    /// The Kubernetes cluster that the node is in, by Istio's name for it.
+    pub fn cluster(&self) -> Option<&str> {
+        self.node.metadata.get("CLUSTER_ID").and_then(|id| id.as_str())
     }
 }
 

@@ -2,25 +2,27 @@
 
 #[path = "support/ads_server.rs"]
 mod ads_server;
+#[path = "support/logged.rs"]
+mod logged;
 #[path = "support/pki.rs"]
 mod pki;
 #[path = "support/running.rs"]
 mod running;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use ads_server::{Acceptor, Session, response};
 use apisix_mesh::{
     grpc::Security,
-    log,
     xds::{
         Mode, ResourceType::Cluster, Source, SourceOptions, SourceState, backoff::BackoffOptions,
         node::NodeConfig,
     },
 };
+use logged::{logged, logged_lines};
 use pki::{Ca, Clients, Folder, Issued, SERVER, server};
 use running::run;
 use serde_json::{Map, Value};
@@ -105,28 +107,6 @@ async fn error_with(
     }
 }
 
-/// All lines that the library logged in this process.
-fn logged() -> Arc<Mutex<String>> {
-    static LINES: std::sync::OnceLock<Arc<Mutex<String>>> = std::sync::OnceLock::new();
-    LINES
-        .get_or_init(|| {
-            let lines = Arc::new(Mutex::new(String::new()));
-            let sink = lines.clone();
-            log::install(log::Level::Debug);
-            log::set_sink(Some(Box::new(move |_, line| {
-                let mut lines = sink.lock().unwrap();
-                lines.push_str(line);
-                lines.push('\n');
-            })));
-            lines
-        })
-        .clone()
-}
-
-fn line_count(words: &str) -> usize {
-    logged().lock().unwrap().lines().filter(|line| line.contains(words)).count()
-}
-
 #[tokio::test]
 async fn a_trusted_control_plane_gets_the_token_and_the_cluster() {
     let ca = Ca::new();
@@ -158,20 +138,17 @@ async fn a_certificate_may_name_the_host_or_the_address() {
 #[tokio::test]
 async fn a_server_of_another_ca_is_refused_with_the_setting_that_cures_it_and_logged_once() {
     let (ca, other) = (Ca::new(), Ca::new());
-    let lines = logged();
+    logged();
     let acceptor = control_plane(&other.issue(SERVER), Clients::Anybody).await;
     let pod = Pod::new("wrong-root", &ca).with_token("never-sent");
     let wait_for = run(pod.source(&acceptor.address.to_string()));
     let root = pod.security.ca_file.as_ref().unwrap();
     error_with(&wait_for, &["not from a CA in xds_ca_file", root, "put the root"]).await;
     // Many tries, one line.
-    let again = format!("{root}: put the root of the control plane's CA into that file; again in");
-    while line_count(&again) < 5 {
+    while logged_lines(&[root, "again in"]) < 5 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let lines = lines.lock().unwrap();
-    let said = lines.lines().filter(|line| line.contains(root) && line.contains("stays in force"));
-    assert_eq!(said.count(), 1, "{lines}");
+    assert_eq!(logged_lines(&[root, "stays in force"]), 1);
 }
 
 #[tokio::test]

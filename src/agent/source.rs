@@ -45,6 +45,7 @@ fn security(config: &Config) -> Security {
         token_file: config.xds_token_file.clone(),
         cert_file: config.xds_cert_file.clone(),
         key_file: config.xds_key_file.clone(),
+        identity: None,
     }
 }
 

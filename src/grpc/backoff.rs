@@ -60,8 +60,8 @@ impl Backoff {
         self.bound = self.options.initial.min(self.options.max);
     }
 
-    /// From 0 to 1, by xorshift64.
-    fn fraction(&mut self) -> f64 {
+    /// A random number from 0 to 1, by xorshift64.
+    pub fn fraction(&mut self) -> f64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;

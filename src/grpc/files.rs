@@ -12,11 +12,11 @@ use rustls::{
 use tonic::metadata::{Ascii, MetadataValue};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Secret, pem, problem::Problem};
+use super::{Identities, Secret, pem, problem::Problem};
 use crate::error::Error;
 
 /// The settings of connections over TLS.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Security {
     /// `xds_ca_file`: the roots of the server's certificate.
     pub ca_file: Option<String>,
@@ -28,12 +28,14 @@ pub struct Security {
     pub cert_file: Option<String>,
     /// `xds_key_file`: its key.
     pub key_file: Option<String>,
+    /// The workload's certificate, shown where `xds_cert_file` is not set.
+    pub identity: Option<Identities>,
 }
 
 impl Security {
-    /// Whether all of it can be left out, as plaintext has no use for any. A token above all is never sent in the clear.
+    /// Whether all settings can be left out, as plaintext has no use for any. A token above all is never sent in the clear.
     pub fn check_unused(&self, setting: &str) -> Result<(), Error> {
-        let Self { ca_file, server_name, token_file, cert_file, key_file } = self;
+        let Self { ca_file, server_name, token_file, cert_file, key_file, identity: _ } = self;
         for (name, value) in [
             ("xds_token_file", token_file),
             ("xds_ca_file", ca_file),
@@ -214,6 +216,7 @@ mod tests {
             token_file: file("token"),
             cert_file: file("cert"),
             key_file: file("key"),
+            identity: None,
         }
     }
 

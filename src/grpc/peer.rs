@@ -116,12 +116,15 @@ impl Peer {
     pub fn explain(&self, status: Status) -> Status {
         let Some(cause) = cause(&status) else { return status };
         let text = match &self.tls {
-            Some(_) => of_alert(&cause).unwrap_or_else(|| {
-                format!(
-                    "{cause}: the connection broke before any answer; if it does so each time, the server may \
-                     want a client certificate, or another one (xds_cert_file)"
-                )
-            }),
+            Some(tls) => {
+                tls.note_refusal();
+                of_alert(&cause).unwrap_or_else(|| {
+                    format!(
+                        "{cause}: the connection broke before any answer; if it does so each time, the server \
+                         may want a client certificate, or another one (xds_cert_file)"
+                    )
+                })
+            }
             None => format!(
                 "{cause}: the connection broke before any answer; if the server speaks TLS, \
                  give {} grpcs://HOST:PORT",
@@ -144,10 +147,7 @@ impl Peer {
         let Some(tls) = &self.tls else {
             return format!("nothing was shown to the server: {} is plaintext", self.setting);
         };
-        let token = tls.files.token.as_ref().map(|path| format!("the token in xds_token_file {path}"));
-        let pair =
-            tls.files.pair.as_ref().map(|pair| format!("the certificate in xds_cert_file {}", pair.cert));
-        match token.into_iter().chain(pair).collect::<Vec<_>>() {
+        match tls.shown() {
             none if none.is_empty() => {
                 "nothing was shown to the server: set xds_token_file, or xds_cert_file and xds_key_file"
                     .to_owned()

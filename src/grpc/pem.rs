@@ -1,5 +1,6 @@
 //! Certificates and keys from PEM. No text that comes out of here holds what was in a key's file.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 /// All certificates of a text, at least one; else what is wrong with it.
@@ -20,9 +21,30 @@ pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, &'static str> 
         .map_err(|_| "holds no private key: PEM is expected (PKCS#8, SEC1 or PKCS#1, not encrypted)")
 }
 
+/// The text of one object.
+pub fn encode(label: &str, der: &[u8]) -> String {
+    let mut text = format!("-----BEGIN {label}-----\n");
+    // 48 bytes are 64 characters.
+    for line in der.chunks(48) {
+        STANDARD.encode_string(line, &mut text);
+        text.push('\n');
+    }
+    text + &format!("-----END {label}-----\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_encoded_is_read() {
+        for length in [1, 47, 48, 49, 500] {
+            let der = vec![7; length];
+            let text = encode("CERTIFICATE", &der);
+            assert!(text.lines().all(|line| line.len() <= 64), "{text}");
+            assert_eq!(certificates(text.as_bytes()).unwrap(), [CertificateDer::from(der)]);
+        }
+    }
 
     #[test]
     fn what_is_not_pem_is_told() {

@@ -46,6 +46,12 @@ pub fn of_handshake(error: &io::Error, parties: &Parties) -> Problem {
     })
 }
 
+/// Whether it is the server's word that ended the handshake.
+pub fn is_alert(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
+    matches!(tls, Some(TlsError::AlertReceived(_)))
+}
+
 /// The problem of a server that speaks TLS and something else than HTTP/2 over it.
 pub const NO_HTTP2: &str = "the server does not offer HTTP/2 over TLS (ALPN h2), which gRPC needs";
 

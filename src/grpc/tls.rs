@@ -13,20 +13,22 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use http::Uri;
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use parking_lot::Mutex;
 use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::codegen::{Service, StdError};
 
 use super::{
+    Identities, Identity,
     address::Address,
     files::{Files, Material, Pair, Security},
-    problem::{NO_HTTP2, Parties, Problem, of_handshake},
+    problem::{NO_HTTP2, Parties, Problem, is_alert, of_handshake},
 };
 use crate::error::Error;
 
@@ -39,10 +41,21 @@ const HTTP2: &[u8] = b"h2";
 #[derive(Debug)]
 pub struct Tls {
     pub files: Files,
+    identities: Option<Identities>,
+    identity: Mutex<Shown>,
     server_name: ServerName<'static>,
     name_cure: &'static str,
     /// Of the files as they were read last.
     fingerprint: AtomicU64,
+}
+
+/// What became of the workload's certificate.
+#[derive(Debug, Default)]
+struct Shown {
+    /// With the last connection.
+    last: Option<Arc<Identity>>,
+    /// It broke then, before any answer.
+    refused: Option<Arc<Identity>>,
 }
 
 impl Tls {
@@ -59,19 +72,64 @@ impl Tls {
             "ca_address" => "give ca_address one of the former",
             _ => "set xds_server_name to one of the former, if it is the right server",
         };
-        Ok(Self { files: Files::new(security)?, server_name, name_cure, fingerprint: AtomicU64::new(0) })
+        Ok(Self {
+            files: Files::new(security)?,
+            identities: security.identity.clone(),
+            identity: Mutex::default(),
+            server_name,
+            name_cure,
+            fingerprint: AtomicU64::new(0),
+        })
     }
 
-    /// Reads the files. Blocks as long as the disk takes.
+    /// Reads the files, and takes the workload's certificate. Blocks as long as the disk takes.
     pub fn read(&self) -> Result<Material, Problem> {
         let contents = self.files.read();
         self.fingerprint.store(contents.fingerprint(), Ordering::Relaxed);
-        contents.parse()
+        let identity = self.presentable();
+        self.identity.lock().last.clone_from(&identity);
+        let mut material = contents.parse()?;
+        if let Some(identity) = identity {
+            let key = identity.key.reveal().clone_key();
+            material.pair = Some(Pair { chain: identity.chain.clone(), key });
+        }
+        Ok(material)
     }
 
-    /// Whether the files are no longer as they were read. Blocks as long as the disk takes.
+    /// Whether files and certificate are no longer as they were read. Blocks as long as the disk takes.
     pub fn has_changed(&self) -> bool {
-        self.files.read().fingerprint() != self.fingerprint.load(Ordering::Relaxed)
+        let presentable = self.presentable();
+        let last = self.identity.lock().last.as_ref().map(Arc::as_ptr);
+        presentable.as_ref().map(Arc::as_ptr) != last
+            || self.files.read().fingerprint() != self.fingerprint.load(Ordering::Relaxed)
+    }
+
+    /// The workload's certificate, if it is to be shown. After a change of roots a server may break every connection
+    /// with it; with the token a client still comes in, and to its next certificate.
+    fn presentable(&self) -> Option<Arc<Identity>> {
+        let identity = self.identities.as_ref()?.borrow().clone()?;
+        let refused = self.identity.lock().refused.as_ref().map(Arc::as_ptr);
+        let is_refused = refused == Some(Arc::as_ptr(&identity)) && self.files.token.is_some();
+        let is_good = SystemTime::now() < identity.not_after;
+        (self.files.pair.is_none() && is_good && !is_refused).then_some(identity)
+    }
+
+    /// What this client has just shown of itself may not be liked.
+    pub fn note_refusal(&self) {
+        let mut identity = self.identity.lock();
+        if let Some(last) = identity.last.clone() {
+            identity.refused = Some(last);
+        }
+    }
+
+    /// What this client shows of itself, in words.
+    pub fn shown(&self) -> Vec<String> {
+        let token = self.files.token.as_ref().map(|path| format!("the token in xds_token_file {path}"));
+        let pair =
+            self.files.pair.as_ref().map(|pair| format!("the certificate in xds_cert_file {}", pair.cert));
+        let identity =
+            self.identity.lock().last.as_ref().map(|last| format!("the certificate of {}", last.spiffe_id));
+        [token, pair, identity].into_iter().flatten().collect()
     }
 
     /// A connector that trusts these roots and shows this certificate.
@@ -106,6 +164,9 @@ impl Tls {
     }
 
     fn problem(&self, error: &io::Error) -> Problem {
+        if is_alert(error) {
+            self.note_refusal();
+        }
         let server_name = self.server_name.to_str();
         let parties =
             Parties { server_name: &server_name, name_cure: self.name_cure, ca_file: &self.files.ca };

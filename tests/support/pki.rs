@@ -106,6 +106,7 @@ pub fn read_csr(csr: &str) -> CertificateSigningRequestParams {
 pub enum Clients<'a> {
     Anybody,
     From(&'a Ca),
+    FromIfShown(&'a Ca),
 }
 
 /// A server that shows this certificate and speaks HTTP/2.
@@ -115,6 +116,10 @@ pub fn server(shown: &Issued, clients: Clients) -> Arc<ServerConfig> {
         ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
     let builder = match clients {
         Clients::Anybody => builder.with_no_client_auth(),
+        Clients::FromIfShown(ca) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(ca.roots(), provider);
+            builder.with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
+        }
         Clients::From(ca) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(ca.roots(), provider).build().unwrap();
             builder.with_client_cert_verifier(verifier)
