@@ -6,9 +6,9 @@
 //! privileged agent is root, the workers that follow it are not.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions, Permissions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -26,6 +26,10 @@ const HEAD: usize = NAME.len() + 1;
 const OVERGROWN: u64 = 4;
 /// But not one of less than this.
 const SMALL: u64 = 1 << 20;
+
+/// Who may read and write a file, and who may not.
+const OWNER: u32 = 0o600;
+const OTHERS: u32 = 0o077;
 
 /// A log that is being written.
 #[derive(Debug)]
@@ -166,15 +170,20 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Opens a file to read and write; made if it is not there, for the directory's owner alone, and never cut.
+/// Opens a file to read and write; made if it is not there, for the directory's owner alone, and never cut. One that
+/// others may read, as it comes back from a backup, is closed to them: objects may hold keys.
 pub fn open(path: &Path) -> io::Result<File> {
     let file =
-        OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(OWNER).open(path)?;
     let owner = std::fs::metadata(path.parent().unwrap_or(path))?;
     let made = file.metadata()?;
     if (made.uid(), made.gid()) != (owner.uid(), owner.gid()) {
         // Only root may; anybody else who could open it can go on with it as it is.
         let _ = std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()));
+    }
+    if made.mode() & OTHERS != 0 {
+        // Only the owner may, and root.
+        let _ = file.set_permissions(Permissions::from_mode(OWNER));
     }
     Ok(file)
 }

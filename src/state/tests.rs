@@ -1,7 +1,8 @@
 //! Whatever happens to the file: what is served is what was there at some commit, or nothing.
 
 use std::{
-    os::unix::fs::MetadataExt as _,
+    fs::Permissions,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -299,4 +300,25 @@ fn a_follower_is_woken_by_a_write() {
     });
     holder.store.commit(&delta(&[(1, 1)], &[]));
     assert_eq!(waiting.join().unwrap(), holder.store.snapshot().revision());
+}
+
+#[test]
+fn nobody_but_the_owner_reads_what_is_kept() {
+    let scratch = Scratch::new("modes");
+    let modes = || {
+        let entries = std::fs::read_dir(&scratch.0).unwrap().map(|entry| entry.unwrap());
+        entries.map(|e| (e.file_name(), e.metadata().unwrap().mode() & 0o777)).collect::<Vec<_>>()
+    };
+    let first = hold(&scratch.state());
+    first.store.commit(&delta(&[(1, 1)], &[]));
+    drop(first);
+    assert_eq!(std::fs::metadata(&scratch.0).unwrap().mode() & 0o777, 0o700);
+    assert!(modes().len() >= 2 && modes().iter().all(|(_, mode)| *mode == 0o600), "{:?}", modes());
+    // As they come back from a backup.
+    for (name, _) in modes() {
+        std::fs::set_permissions(scratch.0.join(name), Permissions::from_mode(0o644)).unwrap();
+    }
+    let second = hold(&scratch.state());
+    second.store.commit(&delta(&[(2, 2)], &[]));
+    assert!(modes().iter().all(|(_, mode)| *mode == 0o600), "{:?}", modes());
 }
