@@ -80,6 +80,11 @@ pub const SETTINGS: &[Setting] = &[
         doc: "get the workload's certificate from Istio's certificate authority and keep it renewed, in memory alone; shown to the control plane where `xds_cert_file` is not set",
     },
     Setting {
+        name: "workload_certificate_ttl",
+        default: "86400",
+        doc: "seconds that certificate is asked to be good for; 0 leaves it to the authority, which may refuse what is too long for it",
+    },
+    Setting {
         name: "ca_address",
         default: "",
         doc: "`grpcs://HOST:PORT` of that authority, which the certificate must name; the control plane of `xds` when not set",
@@ -213,6 +218,7 @@ pub struct Config {
     pub xds_cert_file: Option<String>,
     pub xds_key_file: Option<String>,
     pub workload_certificates: bool,
+    pub workload_certificate_ttl: Duration,
     pub ca_address: Option<String>,
     pub trust_domain: Option<String>,
     pub xds_max_message_size: usize,
@@ -243,6 +249,7 @@ impl Default for Config {
             xds_cert_file: None,
             xds_key_file: None,
             workload_certificates: false,
+            workload_certificate_ttl: Duration::from_secs(86400),
             ca_address: None,
             trust_domain: None,
             xds_max_message_size: 0,
@@ -310,12 +317,11 @@ impl Config {
             "xds_cert_file" => self.xds_cert_file = text_if_any(name, value)?,
             "xds_key_file" => self.xds_key_file = text_if_any(name, value)?,
             "workload_certificates" => self.workload_certificates = boolean(name, value)?,
+            "workload_certificate_ttl" => self.workload_certificate_ttl = seconds(name, value)?,
             "ca_address" => self.ca_address = text_if_any(name, value)?,
             "trust_domain" => self.trust_domain = text_if_any(name, value)?,
             "xds_max_message_size" => self.xds_max_message_size = number(name, value)? as usize,
-            "initial_fetch_timeout" => {
-                self.initial_fetch_timeout = Duration::from_secs_f64(number(name, value)?)
-            }
+            "initial_fetch_timeout" => self.initial_fetch_timeout = seconds(name, value)?,
             // An `off` without quotes, to YAML.
             "etcd_listen" if *value == Value::Bool(false) => self.etcd_listen = NO_ENDPOINT.to_owned(),
             "etcd_listen" => self.etcd_listen = text(name, value)?,
@@ -401,6 +407,10 @@ fn number(name: &str, value: &Value) -> Result<f64, Error> {
     number
         .filter(|n| (0.0..1e12).contains(n))
         .ok_or_else(|| Error::config(name, format!("{value} is not a number of 0 or more")))
+}
+
+fn seconds(name: &str, value: &Value) -> Result<Duration, Error> {
+    number(name, value).map(Duration::from_secs_f64)
 }
 
 fn boolean(name: &str, value: &Value) -> Result<bool, Error> {

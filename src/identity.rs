@@ -42,7 +42,7 @@ pub struct Workload {
     pub namespace: String,
     /// Of the pod.
     pub service_account: String,
-    /// How long the certificate shall be good.
+    /// How long the certificate shall be good; zero leaves it to the authority.
     pub lifetime: Duration,
 }
 

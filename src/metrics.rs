@@ -47,6 +47,10 @@ fn register_host(registry: &mut Registry, host: &Host) {
     gauge(registry, "etcd_watches", "Streams of watches on the etcd endpoint", count(host.watches));
     let source = host.source.get();
     gauge(registry, "xds_connected", "Whether the control plane answers", source.connected.into());
+    if let Some(expires) = host.identity.and_then(|identity| identity.get().expires) {
+        let help = "When the workload's certificate expires, in seconds since 1970";
+        gauge(registry, "identity_expires_seconds", help, expires.cast_signed());
+    }
     let resources = family(registry, "xds_resources", "Resources in force");
     let rejected = family(registry, "xds_rejected", "Resources that were refused; what was before stays");
     let pending = family(registry, "xds_pending", "Resources that others refer to and that have not come");

@@ -301,7 +301,7 @@ async fn an_agent_shows_it_in_its_status() {
     let folder = Folder::new("agent");
     let (root, token) = (folder.write("root-cert.pem", &ca.pem()), folder.write("istio-token", "t0k3n"));
     let settings = format!(
-        "{{xds: 'file://{root}', etcd_listen: off, workload_certificates: true, xds_ca_file: {root}, \
+        "{{xds: 'file://{root}', etcd_listen: off, workload_certificates: true, xds_ca_file: {root}, workload_certificate_ttl: 0, \
          xds_token_file: {token}, ca_address: 'grpcs://{}', pod_namespace: shop, \
          node_metadata: {{SERVICE_ACCOUNT: web, CLUSTER_ID: Kubernetes}}}}",
         authority.address
@@ -310,6 +310,7 @@ async fn an_agent_shows_it_in_its_status() {
     let agent = Agent::start(Config::from_text(&settings).unwrap(), store).unwrap();
     let asked = authority.asked().await;
     assert_eq!(asked.metadata.get("clusterid").unwrap(), "Kubernetes");
+    assert_eq!(asked.request.validity_duration, 0);
     let now = SystemTime::now();
     let chain = ca.sign(&asked.request.csr, SPIFFE, (now, now + Duration::from_secs(86400)));
     asked.answer(Ok(chain));
@@ -322,5 +323,8 @@ async fn an_agent_shows_it_in_its_status() {
     };
     assert_eq!(shown["spiffe_id"], SPIFFE);
     assert_eq!(shown["authority"], format!("grpcs://{}", authority.address));
+    let metrics = agent.report(apisix_mesh::metrics::text);
+    let expires = format!("apisix_mesh_identity_expires_seconds {}", shown["expires"]);
+    assert!(metrics.lines().any(|line| line == expires), "{metrics}");
     agent.stop();
 }

@@ -1,7 +1,5 @@
 //! From settings and the pod's environment to the renewal of the workload's certificate.
 
-use std::time::Duration;
-
 use tokio::sync::watch;
 
 use crate::{
@@ -11,9 +9,6 @@ use crate::{
     identity::{Renewal, Workload},
     xds::SourceOptions,
 };
-
-/// What Istio's agent asks for.
-const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// The renewal, if there is to be one; the source shows what it gets.
 pub fn renewal(
@@ -62,7 +57,7 @@ fn workload(config: &Config, vars: &dyn Vars, options: &SourceOptions) -> Worklo
         trust_domain: domain.unwrap_or_else(|| "cluster.local".to_owned()),
         namespace: options.node.namespace.clone(),
         service_account: account.unwrap_or("default").to_owned(),
-        lifetime: LIFETIME,
+        lifetime: config.workload_certificate_ttl,
     }
 }
 

@@ -28,7 +28,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Wanted {
     /// Authorities such as Istio's give the caller's own name, whatever is asked for.
     pub spiffe_id: Ia5String,
-    /// Authorities may give less.
+    /// Authorities may give less, or refuse; zero leaves it to them.
     pub lifetime: Duration,
 }
 

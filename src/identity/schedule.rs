@@ -13,7 +13,8 @@ const SHORTEST: Duration = Duration::from_secs(1);
 
 /// The wait from now until a certificate that has just been issued is renewed. `random` is from 0 to 1.
 ///
-/// It counts back from the end, as Istio's agent does: authorities date certificates back, for clocks that are late.
+/// Authorities date certificates back, for clocks that are late: what counts is what is left of it. To a clock that is
+/// late itself more seems to be left than there ever was.
 pub fn until_renewal(
     not_before: SystemTime,
     not_after: SystemTime,
@@ -22,13 +23,8 @@ pub fn until_renewal(
 ) -> Duration {
     let lifetime = not_after.duration_since(not_before).unwrap_or_default();
     let rest = not_after.duration_since(now).unwrap_or_default();
-    let reserve = lifetime.mul_f64(1.0 - PART + JITTER * (2.0 * random.clamp(0.0, 1.0) - 1.0));
-    let wait = match rest.checked_sub(reserve) {
-        Some(wait) if !wait.is_zero() => wait,
-        // Issued when it was half over: a new one would be so too.
-        _ => rest.mul_f64(PART),
-    };
-    wait.max(SHORTEST)
+    let reserve = lifetime.min(rest).mul_f64(1.0 - PART + JITTER * (2.0 * random - 1.0));
+    rest.saturating_sub(reserve).max(SHORTEST)
 }
 
 #[cfg(test)]
@@ -56,8 +52,8 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_dated_back_is_renewed_by_its_end() {
-        assert_eq!(wait(0, 24 * HOUR, 120, 0.5), (12 * HOUR - 120) as f64);
+    fn a_certificate_that_is_dated_back_is_renewed_when_half_of_the_rest_is_over() {
+        assert_eq!(wait(0, 24 * HOUR, 120, 0.5), (12 * HOUR - 60) as f64);
     }
 
     #[test]
