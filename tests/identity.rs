@@ -50,7 +50,7 @@ struct Renewing {
 impl Renewing {
     async fn new(test: &str, max_wait: Duration) -> Self {
         let ca = Ca::new();
-        let authority = Authority::bind(server(&ca.issue(SERVER), Clients::Anybody)).await;
+        let authority = Authority::bind(server(&ca.issue(SERVER), Clients::FromIfShown(&ca))).await;
         let folder = Folder::new(test);
         let security = Security {
             ca_file: Some(folder.write("root-cert.pem", &ca.pem())),
@@ -59,7 +59,9 @@ impl Renewing {
             ..Security::default()
         };
         let uri = format!("grpcs://{}", authority.address);
-        let peer = Peer::new("xds", &uri, &security).unwrap().polling(Duration::from_millis(5));
+        let (sender, identities) = watch::channel(None);
+        let showing = Security { identity: Some(identities.clone()), ..security.clone() };
+        let peer = Peer::new("xds", &uri, &showing).unwrap().polling(Duration::from_millis(5));
         let workload = Workload {
             trust_domain: "cluster.local".to_owned(),
             namespace: "shop".to_owned(),
@@ -67,7 +69,6 @@ impl Renewing {
             lifetime: Duration::from_secs(86400),
         };
         let backoff = BackoffOptions { initial: Duration::from_millis(1).min(max_wait), max: max_wait };
-        let (sender, identities) = watch::channel(None);
         let renewal = Renewal::new(&uri, peer, &workload, backoff, sender).unwrap();
         let status = renewal.status();
         tokio::spawn(renewal.run());
@@ -123,6 +124,7 @@ async fn a_workload_is_certified_under_its_name() {
 async fn it_is_renewed_with_a_new_key_when_half_of_its_time_is_over() {
     let mut renewing = Renewing::quick("renewed").await;
     let first = renewing.authority.asked().await;
+    assert!(!first.is_certified);
     let key = read_csr(&first.request.csr).public_key;
     let issued = SystemTime::now();
     renewing.certify(first, 6);
@@ -132,6 +134,7 @@ async fn it_is_renewed_with_a_new_key_when_half_of_its_time_is_over() {
     let passed = issued.elapsed().unwrap();
     // Certificates count whole seconds.
     assert!((1900..3500).contains(&passed.as_millis()), "{passed:?}");
+    assert!(second.is_certified, "the old one vouches for it, should the token have expired");
     assert_ne!(read_csr(&second.request.csr).public_key, key);
     assert!(
         Arc::ptr_eq(renewing.identities.borrow().as_ref().unwrap(), &old),
@@ -277,7 +280,8 @@ async fn it_is_shown_to_a_control_plane_that_wants_one_as_soon_as_it_is_there() 
     wait_for(&|s| s.connected).await;
 }
 
-/// The roots changed, and the certificate is still of the old ones: the token alone opens the door.
+/// The roots changed, and the certificate is still of the old ones: the token alone opens the door, and if that has
+/// expired, the certificate is tried again.
 #[tokio::test]
 async fn one_that_is_refused_does_not_stand_in_the_tokens_way() {
     let mut renewing = Renewing::quick("fallback").await;
@@ -287,11 +291,19 @@ async fn one_that_is_refused_does_not_stand_in_the_tokens_way() {
     let tls = server(&renewing.ca.issue(SERVER), Clients::FromIfShown(&Ca::new()));
     let mut acceptor = Acceptor::bind_tls("127.0.0.1:0", tls).await.unwrap();
     let uri = format!("grpcs://{}", acceptor.address);
-    let wait_for = run(Source::new(&uri, source_options(&renewing)).unwrap());
-    let session = acceptor.session().await;
-    assert_eq!(session.metadata.get("authorization").unwrap(), "Bearer t0k3n");
-    let error = wait_for(&|_| true).await.last_error.unwrap();
-    assert!(error.contains("client"), "{error}");
+    let backoff = BackoffOptions { initial: Duration::from_millis(1), max: Duration::from_millis(10) };
+    let options = SourceOptions { backoff, ..source_options(&renewing) };
+    let wait_for = run(Source::new(&uri, options).unwrap());
+    for _ in 0..3 {
+        let session = acceptor.session().await;
+        assert_eq!(session.metadata.get("authorization").unwrap(), "Bearer t0k3n");
+        session.responses.send(Err(Status::unauthenticated("expired"))).await.unwrap();
+        wait_for(&|s| {
+            s.last_error.as_ref().is_some_and(|e| e.contains("expired (shown to the server: the token"))
+        })
+        .await;
+        wait_for(&|s| s.last_error.as_ref().is_some_and(|e| e.contains("client"))).await;
+    }
 }
 
 #[tokio::test]

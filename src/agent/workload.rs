@@ -10,7 +10,7 @@ use crate::{
     xds::SourceOptions,
 };
 
-/// The renewal, if there is to be one; the source shows what it gets.
+/// The renewal, if there is to be one; what it gets is shown to the control plane and, for the next, to the authority.
 pub fn renewal(
     config: &Config,
     vars: &dyn Vars,
@@ -20,15 +20,10 @@ pub fn renewal(
         return Ok(None);
     }
     let (identity, identities) = watch::channel(None);
-    let security = Security {
-        // A certificate that an authority does not take any more must not stand in the way to the next one.
-        identity: options.security.token_file.is_none().then(|| identities.clone()),
-        ..options.security.clone()
-    };
-    let (uri, peer) = authority(config, security)?;
+    options.security.identity = Some(identities);
+    let (uri, peer) = authority(config, options.security.clone())?;
     let peer = peer.in_cluster(options.cluster()).polling(options.poll_interval);
     let workload = workload(config, vars, options);
-    options.security.identity = Some(identities);
     Renewal::new(uri, peer, &workload, options.backoff, identity).map(Some)
 }
 

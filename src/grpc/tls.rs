@@ -52,10 +52,12 @@ pub struct Tls {
 /// What became of the workload's certificate.
 #[derive(Debug, Default)]
 struct Shown {
-    /// With the last connection.
+    /// The one in force at the last connection.
     last: Option<Arc<Identity>>,
-    /// It broke then, before any answer.
-    refused: Option<Arc<Identity>>,
+    /// It was shown then.
+    shown: bool,
+    /// The connection broke before any answer.
+    refused: bool,
 }
 
 impl Tls {
@@ -86,8 +88,7 @@ impl Tls {
     pub fn read(&self) -> Result<Material, Problem> {
         let contents = self.files.read();
         self.fingerprint.store(contents.fingerprint(), Ordering::Relaxed);
-        let identity = self.presentable();
-        self.identity.lock().last.clone_from(&identity);
+        let identity = self.identity_to_show();
         let mut material = contents.parse()?;
         if let Some(identity) = identity {
             let key = identity.key.reveal().clone_key();
@@ -96,30 +97,35 @@ impl Tls {
         Ok(material)
     }
 
-    /// Whether files and certificate are no longer as they were read. Blocks as long as the disk takes.
-    pub fn has_changed(&self) -> bool {
-        let presentable = self.presentable();
-        let last = self.identity.lock().last.as_ref().map(Arc::as_ptr);
-        presentable.as_ref().map(Arc::as_ptr) != last
-            || self.files.read().fingerprint() != self.fingerprint.load(Ordering::Relaxed)
+    /// After a change of roots a server may break every connection with the certificate. The next one after such a
+    /// break is made with the token alone, if there is one; it may be the token that has had its day, so only that one.
+    fn identity_to_show(&self) -> Option<Arc<Identity>> {
+        let current = self.current_identity();
+        let mut identity = self.identity.lock();
+        let was_refused = std::mem::take(&mut identity.refused);
+        identity.last.clone_from(&current);
+        identity.shown = current.is_some() && !(was_refused && self.files.token.is_some());
+        current.filter(|_| identity.shown)
     }
 
-    /// The workload's certificate, if it is to be shown. After a change of roots a server may break every connection
-    /// with it; with the token a client still comes in, and to its next certificate.
-    fn presentable(&self) -> Option<Arc<Identity>> {
+    fn current_identity(&self) -> Option<Arc<Identity>> {
         let identity = self.identities.as_ref()?.borrow().clone()?;
-        let refused = self.identity.lock().refused.as_ref().map(Arc::as_ptr);
-        let is_refused = refused == Some(Arc::as_ptr(&identity)) && self.files.token.is_some();
         let is_good = SystemTime::now() < identity.not_after;
-        (self.files.pair.is_none() && is_good && !is_refused).then_some(identity)
+        (self.files.pair.is_none() && is_good).then_some(identity)
+    }
+
+    /// Whether files and certificate are no longer as they were read. Blocks as long as the disk takes.
+    pub fn has_changed(&self) -> bool {
+        let current = self.current_identity();
+        let last = self.identity.lock().last.as_ref().map(Arc::as_ptr);
+        current.as_ref().map(Arc::as_ptr) != last
+            || self.files.read().fingerprint() != self.fingerprint.load(Ordering::Relaxed)
     }
 
     /// What this client has just shown of itself may not be liked.
     pub fn note_refusal(&self) {
         let mut identity = self.identity.lock();
-        if let Some(last) = identity.last.clone() {
-            identity.refused = Some(last);
-        }
+        identity.refused = identity.shown;
     }
 
     /// What this client shows of itself, in words.
@@ -127,8 +133,9 @@ impl Tls {
         let token = self.files.token.as_ref().map(|path| format!("the token in xds_token_file {path}"));
         let pair =
             self.files.pair.as_ref().map(|pair| format!("the certificate in xds_cert_file {}", pair.cert));
-        let identity =
-            self.identity.lock().last.as_ref().map(|last| format!("the certificate of {}", last.spiffe_id));
+        let identity = self.identity.lock();
+        let identity = identity.last.as_ref().filter(|_| identity.shown);
+        let identity = identity.map(|identity| format!("the certificate of {}", identity.spiffe_id));
         [token, pair, identity].into_iter().flatten().collect()
     }
 

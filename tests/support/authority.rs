@@ -24,6 +24,8 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 pub struct Asked {
     /// What came with the call.
     pub metadata: MetadataMap,
+    /// Whether the client showed a certificate.
+    pub is_certified: bool,
     /// What is asked for.
     pub request: IstioCertificateRequest,
     answer: oneshot::Sender<Result<Vec<String>, Status>>,
@@ -45,7 +47,10 @@ pub struct Authority {
     task: JoinHandle<()>,
 }
 
-struct Service(mpsc::Sender<Asked>);
+struct Service {
+    requests: mpsc::Sender<Asked>,
+    is_certified: bool,
+}
 
 #[tonic::async_trait]
 impl IstioCertificateService for Service {
@@ -55,9 +60,10 @@ impl IstioCertificateService for Service {
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         let (answer, answered) = oneshot::channel();
         let metadata = request.metadata().clone();
-        let asked = Asked { metadata, request: request.into_inner(), answer };
+        let asked =
+            Asked { metadata, is_certified: self.is_certified, request: request.into_inner(), answer };
         let gone = || Status::unavailable("shutting down");
-        self.0.send(asked).await.map_err(|_| gone())?;
+        self.requests.send(asked).await.map_err(|_| gone())?;
         let cert_chain = answered.await.map_err(|_| gone())??;
         Ok(Response::new(IstioCertificateResponse { cert_chain }))
     }
@@ -90,12 +96,14 @@ impl Drop for Authority {
 }
 
 async fn accept(listener: TcpListener, tls: TlsAcceptor, requests: mpsc::Sender<Asked>) {
-    let service = IstioCertificateServiceServer::new(Service(requests));
     let mut connections = JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
-        let (service, tls) = (TowerToHyperService::new(service.clone()), tls.clone());
+        let (requests, tls) = (requests.clone(), tls.clone());
         connections.spawn(async move {
             if let Ok(stream) = tls.accept(socket).await {
+                let is_certified = stream.get_ref().1.peer_certificates().is_some();
+                let service = IstioCertificateServiceServer::new(Service { requests, is_certified });
+                let service = TowerToHyperService::new(service);
                 let http = Builder::new(TokioExecutor::new());
                 // A connection that breaks is the client's to mend.
                 let _ = http.serve_connection(TokioIo::new(stream), service).await;
