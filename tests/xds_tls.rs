@@ -188,11 +188,12 @@ async fn a_demanded_client_certificate_opens_the_door_and_nothing_else_does() {
     let address = acceptor.address.to_string();
     let without = Pod::new("client-without", &ca);
     let wait_for = run(without.source(&address));
-    error_with(&wait_for, &["client", "certificate", "xds_cert_file"]).await;
+    error_with(&wait_for, &["client", "certificate", "xds_cert_file", "shown was no certificate"]).await;
 
     let wrong = Pod::new("client-wrong", &ca).with_certificate(&Ca::new().issue("client"));
     let wait_for = run(wrong.source(&address));
-    error_with(&wait_for, &["client", "certificate", "xds_cert_file"]).await;
+    let shown = format!("shown was the certificate in xds_cert_file {}", wrong.folder.path("cert.pem"));
+    error_with(&wait_for, &["client", "certificate", &shown]).await;
 
     // Once it is there, the refused one comes in without a restart.
     wrong.write_certificate(&ca.issue("client"));

@@ -118,12 +118,14 @@ impl Peer {
         let text = match &self.tls {
             Some(tls) => {
                 tls.note_refusal();
-                of_alert(&cause).unwrap_or_else(|| {
+                let shown = tls.shown_certificate().unwrap_or_else(|| "no certificate".to_owned());
+                let problem = of_alert(&cause).unwrap_or_else(|| {
                     format!(
                         "{cause}: the connection broke before any answer; if it does so each time, the server \
                          may want a client certificate, or another one (xds_cert_file)"
                     )
-                })
+                });
+                format!("{problem} (shown was {shown})")
             }
             None => format!(
                 "{cause}: the connection broke before any answer; if the server speaks TLS, \

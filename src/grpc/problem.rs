@@ -101,16 +101,15 @@ pub fn of_alert(text: &str) -> Option<String> {
 }
 
 const ALERTS: &[(&str, &str)] = &[
-    ("CertificateRequired", "it wants one and none was shown; set xds_cert_file and xds_key_file"),
-    ("CertificateExpired", "it has expired; renew what is in xds_cert_file"),
-    ("CertificateRevoked", "it is revoked; replace what is in xds_cert_file"),
-    ("UnknownCA", "it is not from a CA that the server trusts; see xds_cert_file"),
-    ("UnknownCa", "it is not from a CA that the server trusts; see xds_cert_file"),
-    ("BadCertificate", "it is bad, or it is from another CA than the server trusts; see xds_cert_file"),
-    ("UnsupportedCertificate", "it is not of a kind that the server takes; see xds_cert_file"),
-    ("CertificateUnknown", "it does not say why; see xds_cert_file, and the server's log"),
-    ("DecryptError", "its signature is not from a CA that the server trusts; see xds_cert_file"),
-    ("AccessDenied", "it may not come in; see xds_cert_file, and the server's log"),
+    ("CertificateRequired", "it wants one; set xds_cert_file and xds_key_file"),
+    ("CertificateExpired", "it has expired; renew it"),
+    ("CertificateRevoked", "it is revoked; replace it"),
+    ("UnknownCA", "it is not from a CA that the server trusts"),
+    ("BadCertificate", "it is bad, or from another CA than the server trusts"),
+    ("UnsupportedCertificate", "it is not of a kind that the server takes"),
+    ("CertificateUnknown", "it does not say why; see the server's log"),
+    ("DecryptError", "its signature is not from a CA that the server trusts"),
+    ("AccessDenied", "it may not come in; see the server's log"),
 ];
 
 /// The words of an error and its causes, each once. Ours stands for all of its chain.

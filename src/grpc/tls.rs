@@ -128,15 +128,20 @@ impl Tls {
         identity.refused = identity.shown;
     }
 
-    /// What this client shows of itself, in words.
+    /// The certificate that this client shows of itself, in words.
+    pub fn shown_certificate(&self) -> Option<String> {
+        if let Some(pair) = &self.files.pair {
+            return Some(format!("the certificate in xds_cert_file {}", pair.cert));
+        }
+        let identity = self.identity.lock();
+        let last = identity.last.as_ref().filter(|_| identity.shown)?;
+        Some(format!("the certificate of {}", last.spiffe_id))
+    }
+
+    /// All that this client shows of itself, in words.
     pub fn shown(&self) -> Vec<String> {
         let token = self.files.token.as_ref().map(|path| format!("the token in xds_token_file {path}"));
-        let pair =
-            self.files.pair.as_ref().map(|pair| format!("the certificate in xds_cert_file {}", pair.cert));
-        let identity = self.identity.lock();
-        let identity = identity.last.as_ref().filter(|_| identity.shown);
-        let identity = identity.map(|identity| format!("the certificate of {}", identity.spiffe_id));
-        [token, pair, identity].into_iter().flatten().collect()
+        token.into_iter().chain(self.shown_certificate()).collect()
     }
 
     /// A connector that trusts these roots and shows this certificate.
