@@ -122,6 +122,17 @@ async fn a_trusted_control_plane_gets_the_token_and_the_cluster() {
 }
 
 #[tokio::test]
+async fn delta_comes_over_tls_too() {
+    let ca = Ca::new();
+    let mut acceptor = control_plane(&ca.issue(SERVER), Clients::Anybody).await;
+    let pod = Pod::new("delta", &ca).with_token("token");
+    let options = SourceOptions { security: pod.security.clone(), ..SourceOptions::default() };
+    let _source = run(Source::new(&format!("grpcs://{}", acceptor.address), options).unwrap());
+    let session = acceptor.delta_session().await;
+    assert_eq!(session.metadata.get("authorization").unwrap(), "Bearer token");
+}
+
+#[tokio::test]
 async fn a_certificate_may_name_the_host_or_the_address() {
     let ca = Ca::new();
     let mut acceptor = control_plane(&ca.issue("127.0.0.1"), Clients::Anybody).await;
