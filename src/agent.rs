@@ -152,7 +152,8 @@ impl Agent {
 
 /// Where the last known good configuration is kept, if anywhere. It belongs to its control plane and its policy.
 pub fn kept(config: &Config) -> Option<State> {
-    let origin = format!("{} {:?}", config.xds, config.on_unsupported);
+    let sources: Vec<&str> = [config.xds.as_str()].into_iter().chain(config.xds_overlay.as_deref()).collect();
+    let origin = format!("{} {:?}", sources.join(" "), config.on_unsupported);
     (!config.state_dir.is_empty()).then(|| State::new(&config.state_dir, origin))
 }
 

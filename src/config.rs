@@ -46,7 +46,12 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "xds",
         default: "",
-        doc: "where configuration comes from: `grpcs://HOST:PORT` (ADS over TLS), `grpc://HOST:PORT` (plaintext) or `file:///PATH` (a file or folder)",
+        doc: "where configuration comes from: `grpcs://HOST:PORT` (ADS over TLS), `grpc://HOST:PORT` (plaintext) or `file:///PATH` (a file or folder); several control planes, with commas between them, are tried in order",
+    },
+    Setting {
+        name: "xds_overlay",
+        default: "",
+        doc: "files laid over the control plane's resources: `file:///PATH`; one of theirs takes the place of the control plane's of the same type and name",
     },
     Setting {
         name: "xds_mode",
@@ -211,6 +216,7 @@ const VARIABLE_PREFIX: &str = "APISIX_MESH_";
 #[allow(missing_docs)]
 pub struct Config {
     pub xds: String,
+    pub xds_overlay: Option<String>,
     pub xds_mode: XdsMode,
     pub xds_ca_file: Option<String>,
     pub xds_server_name: Option<String>,
@@ -242,6 +248,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             xds: String::new(),
+            xds_overlay: None,
             xds_mode: XdsMode::default(),
             xds_ca_file: None,
             xds_server_name: None,
@@ -309,7 +316,8 @@ impl Config {
     /// Sets one setting.
     pub fn set(&mut self, name: &str, value: &Value) -> Result<(), Error> {
         match name {
-            "xds" => self.xds = text(name, value)?,
+            "xds" => self.xds = list(name, value)?,
+            "xds_overlay" => self.xds_overlay = text_if_any(name, value)?,
             "xds_mode" => self.xds_mode = one_of(name, value, &XdsMode::ALL)?,
             "xds_ca_file" => self.xds_ca_file = text_if_any(name, value)?,
             "xds_server_name" => self.xds_server_name = text_if_any(name, value)?,
@@ -399,6 +407,13 @@ fn text_if_any(name: &str, value: &Value) -> Result<Option<String>, Error> {
     text(name, value).map(|text| (!text.is_empty()).then_some(text))
 }
 
+/// A list, or its items with commas between them.
+fn list(name: &str, value: &Value) -> Result<String, Error> {
+    let Value::Array(items) = value else { return text(name, value) };
+    let items: Vec<String> = items.iter().map(|item| text(name, item)).collect::<Result<_, _>>()?;
+    Ok(items.join(","))
+}
+
 fn number(name: &str, value: &Value) -> Result<f64, Error> {
     let number = match value {
         Value::String(s) => s.parse().ok(),
@@ -472,6 +487,12 @@ mod tests {
         let flags = Map::from_iter([("xds".to_owned(), Value::from("grpc://b:1"))]);
         let config = Config::load(None, &vars, flags).unwrap();
         assert_eq!((config.xds.as_str(), config.etcd_prefix.as_str()), ("grpc://b:1", "/x"));
+    }
+
+    #[test]
+    fn control_planes_are_a_list_or_a_text_with_commas() {
+        let list = Config::from_text("xds: ['grpc://a:1', 'grpc://b:2']").unwrap();
+        assert_eq!(list, Config::from_text("xds: 'grpc://a:1,grpc://b:2'").unwrap());
     }
 
     #[test]

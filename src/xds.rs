@@ -1,6 +1,6 @@
 //! The left end of the street: resources come in, checked and cached.
 //!
-//! In: xDS responses over gRPC ([`ads`]), or files ([`file`]). Out: a [`Snapshot`] of accepted resources and, for each
+//! In: xDS responses over gRPC ([`ads`]), files ([`file`]), or both ([`overlay`]). Out: a [`Snapshot`] of accepted resources and, for each
 //! update, the [`Change`]s in it. ACK or NACK is decided here, from each resource on its own ([`validate`]). Never
 //! here: what a resource means to APISIX.
 
@@ -10,10 +10,12 @@ pub mod file;
 mod message;
 pub mod node;
 mod objection;
+mod overlay;
 mod resource;
 mod snapshot;
 mod status;
 pub mod stream;
+mod targets;
 mod transport;
 pub mod validate;
 
@@ -23,6 +25,7 @@ pub use crate::grpc::backoff;
 pub use ads::Ads;
 pub use file::FileSource;
 pub use objection::Objection;
+pub use overlay::Overlay;
 pub use resource::{Resource, ResourceType};
 pub use snapshot::{Change, Snapshot};
 pub use status::{SourceStatus, State as SourceState, TypeStatus};
@@ -57,6 +60,8 @@ pub struct SourceOptions {
     pub max_response_bytes: usize,
     /// The waits between tries to connect.
     pub backoff: backoff::BackoffOptions,
+    /// Files laid over a control plane: `file:///PATH`.
+    pub overlay: Option<String>,
     /// How often files are looked at.
     pub poll_interval: Duration,
     /// What is refused though it is well-formed.
@@ -72,6 +77,7 @@ impl Default for SourceOptions {
             initial_fetch_timeout: Duration::from_secs(15),
             max_response_bytes: 0,
             backoff: backoff::BackoffOptions::default(),
+            overlay: None,
             poll_interval: Duration::from_secs(1),
             objection: Objection::default(),
         }
@@ -90,21 +96,42 @@ impl SourceOptions {
     }
 }
 
+/// What the URI of files begins with; a path follows.
+const FILES: &str = "file://";
+
+fn overlay(uri: &str, options: &SourceOptions) -> Result<FileSource, Error> {
+    let path = uri
+        .strip_prefix(FILES)
+        .ok_or_else(|| Error::config("xds_overlay", format!("{uri:?} is not file:///PATH")))?;
+    FileSource::new(uri, path, options)
+}
+
 /// Where resources come from.
 pub enum Source {
-    /// A control plane.
+    /// Control planes, of which one is heard at a time.
     Ads(Box<Ads>),
     /// Files.
     File(Box<FileSource>),
+    /// Files laid over a control plane.
+    Overlay(Box<Overlay>),
 }
 
 impl Source {
-    /// A source by its URI: `grpc://HOST:PORT`, `grpcs://HOST:PORT` or `file:///PATH`. Nothing is opened before [`Source::next`].
+    /// A source by its URI: `grpcs://HOST:PORT` or `grpc://HOST:PORT`, or several of these with commas between them, or
+    /// `file:///PATH`. Nothing is opened before [`Source::next`].
     pub fn new(uri: &str, options: SourceOptions) -> Result<Self, Error> {
-        match uri.strip_prefix("file://") {
-            Some(path) => Ok(Self::File(Box::new(FileSource::new(uri, path, &options)?))),
-            None => Ok(Self::Ads(Box::new(Ads::new(uri, &options)?))),
+        let Some(path) = uri.strip_prefix(FILES) else {
+            let ads = Ads::new(uri, &options)?;
+            return Ok(match &options.overlay {
+                None => Self::Ads(Box::new(ads)),
+                Some(files) => Self::Overlay(Box::new(Overlay::new(ads, overlay(files, &options)?))),
+            });
+        };
+        if options.overlay.is_some() {
+            let problem = "xds is files already: put all of them into one folder";
+            return Err(Error::config("xds_overlay", problem));
         }
+        Ok(Self::File(Box::new(FileSource::new(uri, path, &options)?)))
     }
 
     /// The next update that changes something or makes the first configuration complete; may be dropped and called
@@ -113,6 +140,7 @@ impl Source {
         match self {
             Self::Ads(ads) => ads.next().await,
             Self::File(file) => file.next().await,
+            Self::Overlay(overlay) => overlay.next().await,
         }
     }
 
@@ -121,6 +149,7 @@ impl Source {
         match self {
             Self::Ads(ads) => ads.snapshot(),
             Self::File(file) => file.snapshot(),
+            Self::Overlay(overlay) => overlay.snapshot(),
         }
     }
 
@@ -129,6 +158,7 @@ impl Source {
         match self {
             Self::Ads(ads) => ads.status(),
             Self::File(file) => file.status(),
+            Self::Overlay(overlay) => overlay.status(),
         }
     }
 }

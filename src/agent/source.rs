@@ -34,6 +34,7 @@ pub fn options(config: &Config, vars: &dyn Vars) -> SourceOptions {
         initial_fetch_timeout: config.initial_fetch_timeout,
         max_response_bytes: config.xds_max_message_size,
         objection: objection(config.on_unsupported),
+        overlay: config.xds_overlay.clone(),
         ..SourceOptions::default()
     }
 }

@@ -27,11 +27,11 @@ pub fn renewal(
     Renewal::new(uri, peer, &workload, options.backoff, identity).map(Some)
 }
 
-/// The authority is the control plane, unless it has an address of its own, and then a name of its own.
+/// The authority is the first control plane, unless it has an address of its own, and then a name of its own.
 fn authority(config: &Config, security: Security) -> Result<(&str, Peer), Error> {
     let (setting, uri, security) = match &config.ca_address {
-        Some(uri) => ("ca_address", uri, Security { server_name: None, ..security }),
-        None => ("xds", &config.xds, security),
+        Some(uri) => ("ca_address", uri.as_str(), Security { server_name: None, ..security }),
+        None => ("xds", config.xds.split(',').next().unwrap_or_default().trim(), security),
     };
     if !uri.starts_with("grpcs://") {
         let problem = match setting {

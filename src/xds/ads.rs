@@ -1,10 +1,10 @@
-//! The ADS source: keeps a stream to the control plane, for ever, and the cache in step with it.
+//! The ADS source: keeps a stream to a control plane, for ever, and the cache in step with it.
 //!
 //! In: the connection's responses and its end. Out: [`Update`]s. What was accepted stays in force however long the
 //! control plane is away (3.2 point 26). Never here: protocol rules ([`stream`](super::stream)) or sockets
 //! ([`transport`](super::transport)).
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Status};
@@ -17,7 +17,8 @@ use super::{
     message::Response,
     status::{self, MAX_PENDING_NAMES, TypeStatus},
     stream::{Answered, Draft, Passed, Received, Stream},
-    transport::{Connection, Target},
+    targets::Targets,
+    transport::Connection,
 };
 use crate::error::Error;
 
@@ -30,10 +31,9 @@ const MAX_BURST: usize = 256;
 /// Resources logged one by one; the status holds all.
 const MAX_LOGGED: usize = 20;
 
-/// An ADS client of one control plane.
+/// An ADS client of the first control plane that answers.
 pub struct Ads {
-    uri: String,
-    target: Target,
+    targets: Targets,
     /// The variant to ask for first.
     preferred: Mode,
     /// The variant of the present try.
@@ -44,10 +44,13 @@ pub struct Ads {
     link: Link,
     /// Answers that are still to be sent, in order; all of them before the next response changes the cache.
     unsent: Vec<Draft>,
-    /// When to complain that nothing has come on this stream.
+    /// Whether something has come on this stream.
+    answered: bool,
+    /// When to complain that it has not.
     mute_at: Option<Instant>,
     complete: bool,
-    last_error: Option<String>,
+    /// What was logged of each control plane since one answered.
+    told: BTreeMap<String, String>,
     logged: [Vec<Rejected>; ResourceType::ALL.len()],
     status: SourceStatus,
 }
@@ -90,11 +93,11 @@ impl Link {
 }
 
 impl Ads {
-    /// A client of `grpc://HOST:PORT` or `grpcs://HOST:PORT`; it connects when [`Ads::next`] is awaited.
+    /// A client of `grpc://HOST:PORT` or `grpcs://HOST:PORT`, or of a list of these; it connects when [`Ads::next`] is
+    /// awaited.
     pub fn new(uri: &str, options: &SourceOptions) -> Result<Self, Error> {
         Ok(Self {
-            uri: uri.to_owned(),
-            target: Target { peer: options.peer(uri)?, max_response_bytes: options.max_response_bytes },
+            targets: Targets::new(uri, options)?,
             preferred: options.mode,
             mode: options.mode,
             stream: Stream::new(options.node.node()),
@@ -102,9 +105,10 @@ impl Ads {
             backoff: Backoff::new(options.backoff),
             link: Link::Waiting(Box::pin(std::future::ready(()))),
             unsent: Vec::new(),
+            answered: false,
             mute_at: None,
             complete: false,
-            last_error: None,
+            told: BTreeMap::new(),
             logged: Default::default(),
             status: SourceStatus::new(uri),
         })
@@ -181,16 +185,19 @@ impl Ads {
         // Answers on a stream that is gone.
         self.unsent.clear();
         let first = self.stream.open(self.mode, &self.cache);
-        self.link = Link::Opening(Box::pin(self.target.clone().open(self.mode, first)));
+        self.link = Link::Opening(Box::pin(self.targets.present().clone().open(self.mode, first)));
+        self.answered = false;
         self.mute_at = Some(Instant::now() + FIRST_RESPONSE_TIMEOUT);
     }
 
     fn receive(&mut self, response: &Response) -> Vec<Change> {
         self.send_answers();
-        if self.mute_at.take().is_some() {
-            info!("xds: {} answers ({})", self.uri, self.mode.name());
-            self.last_error = None;
-            self.status.speaks(self.mode);
+        if !std::mem::replace(&mut self.answered, true) {
+            self.mute_at = None;
+            let uri = &self.targets.present().uri;
+            info!("xds: {uri} answers ({})", self.mode.name());
+            self.told.clear();
+            self.status.speaks(uri, self.mode);
             self.status.connected();
         }
         let Received { requests, changes, answered } =
@@ -243,9 +250,11 @@ impl Ads {
     }
 
     fn lost(&mut self, status: &Status) {
-        let answered = self.mute_at.take().is_none();
-        if self.mode == Mode::Delta && status.code() == Code::Unimplemented && !answered {
-            debug!("xds: {} has no delta; state of the world it is", self.uri);
+        self.mute_at = None;
+        let target = self.targets.present();
+        let (uri, error) = (target.uri.clone(), target.describe(status));
+        if self.mode == Mode::Delta && status.code() == Code::Unimplemented && !self.answered {
+            debug!("xds: {uri} has no delta; state of the world it is");
             self.mode = Mode::Sotw;
             self.link = Link::Waiting(Box::pin(std::future::ready(())));
             return;
@@ -254,17 +263,17 @@ impl Ads {
         self.mode = self.preferred;
         // Credentials do not get better in a second, and a server that refuses them should not be hammered.
         let wait = match status.code() {
+            _ if !self.targets.go_on(self.answered) => Duration::ZERO,
             Code::Unauthenticated | Code::PermissionDenied => self.backoff.next_slow_wait(),
             _ => self.backoff.next_wait(),
         };
-        self.link = Link::Waiting(Box::pin(self.target.peer.clone().wait(wait)));
-        let error = self.target.describe(status);
+        self.link = Link::Waiting(Box::pin(self.targets.present().peer.clone().wait(wait)));
         self.status.disconnected(&error);
-        if self.last_error.as_ref() == Some(&error) {
-            debug!("xds: {}: {error}; again in {wait:?}", self.uri);
+        if self.told.get(&uri) == Some(&error) {
+            debug!("xds: {uri}: {error}; again in {wait:?}");
         } else {
-            warn!("xds: {}: {error}; what was accepted stays in force, trying again", self.uri);
-            self.last_error = Some(error);
+            warn!("xds: {uri}: {error}; what was accepted stays in force, trying again");
+            self.told.insert(uri, error);
         }
     }
 
@@ -272,11 +281,7 @@ impl Ads {
         self.send_answers();
         let now = Instant::now();
         if self.mute_at.is_some_and(|at| at <= now) {
-            self.mute_at = None;
-            let seconds = FIRST_RESPONSE_TIMEOUT.as_secs();
-            let error = format!("no first response after {seconds} s from {}", self.uri);
-            warn!("xds: {error}; still waiting");
-            self.status.trouble(&error);
+            self.mute();
         }
         let Passed { requests, overdue, expired } = self.stream.pass_time(&mut self.cache, now.into_std());
         self.unsent.extend(requests);
@@ -288,6 +293,19 @@ impl Ads {
             self.note_type(kind, None);
         }
         changes
+    }
+
+    /// A server may take its time, unless there is another to turn to.
+    fn mute(&mut self) {
+        self.mute_at = None;
+        let seconds = FIRST_RESPONSE_TIMEOUT.as_secs();
+        if self.targets.has_others() {
+            self.lost(&Status::deadline_exceeded(format!("no first response after {seconds} s")));
+            return;
+        }
+        let error = format!("no first response after {seconds} s from {}", self.targets.present().uri);
+        warn!("xds: {error}; still waiting");
+        self.status.trouble(&error);
     }
 }
 

@@ -34,7 +34,9 @@ pub struct TypeStatus {
 pub struct State {
     /// As configured.
     pub uri: String,
-    /// The variant of the protocol that is spoken, or was last; none for files.
+    /// The control plane of several that answers, or answered last; none for files.
+    pub server: Option<String>,
+    /// The variant of the protocol that it speaks.
     pub mode: Option<&'static str>,
     /// Whether the control plane answers, or the files can be read.
     pub connected: bool,
@@ -44,42 +46,51 @@ pub struct State {
     pub last_error: Option<String>,
     /// By Envoy's noun for the type.
     pub types: BTreeMap<&'static str, TypeStatus>,
+    /// The files that are laid over it, if any are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<Box<State>>,
 }
 
 /// A handle on the state, for any thread. The lock is held to copy a few values.
 #[derive(Debug, Clone)]
-pub struct SourceStatus(Arc<Mutex<State>>);
+pub struct SourceStatus {
+    state: Arc<Mutex<State>>,
+    overlay: Option<Arc<Mutex<State>>>,
+}
 
 impl SourceStatus {
     pub(super) fn new(uri: &str) -> Self {
         let types = ResourceType::ALL.map(|kind| (kind.noun(), TypeStatus::default()));
-        Self(Arc::new(Mutex::new(State {
-            uri: uri.to_owned(),
-            since: now(),
-            types: types.into(),
-            ..State::default()
-        })))
+        let state = State { uri: uri.to_owned(), since: now(), types: types.into(), ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)), overlay: None }
+    }
+
+    /// The same, of a source over which another is laid.
+    pub(super) fn over(self, overlay: Self) -> Self {
+        Self { overlay: Some(overlay.state), ..self }
     }
 
     /// A copy of the present state.
     pub fn get(&self) -> State {
-        self.0.lock().clone()
+        let overlay = self.overlay.as_ref().map(|overlay| Box::new(overlay.lock().clone()));
+        State { overlay, ..self.state.lock().clone() }
     }
 
     pub(super) fn connected(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.last_error = None;
         if !state.connected {
             (state.connected, state.since) = (true, now());
         }
     }
 
-    pub(super) fn speaks(&self, mode: Mode) {
-        self.0.lock().mode = Some(mode.name());
+    pub(super) fn speaks(&self, server: &str, mode: Mode) {
+        let mut state = self.state.lock();
+        (state.server, state.mode) = (Some(server.to_owned()), Some(mode.name()));
     }
 
     pub(super) fn disconnected(&self, error: &str) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.last_error = Some(error.to_owned());
         if state.connected {
             (state.connected, state.since) = (false, now());
@@ -87,12 +98,12 @@ impl SourceStatus {
     }
 
     pub(super) fn trouble(&self, error: &str) {
-        self.0.lock().last_error = Some(error.to_owned());
+        self.state.lock().last_error = Some(error.to_owned());
     }
 
     /// Replaces the state of a type but the time, which moves only when everything was accepted.
     pub(super) fn set(&self, kind: ResourceType, status: TypeStatus) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let held = state.types.entry(kind.noun()).or_default();
         let accepted = status.accepted.or(held.accepted);
         *held = TypeStatus { accepted, ..status };

@@ -8,10 +8,11 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Code, Status, Streaming};
 
 use super::{
-    Mode,
+    Mode, SourceOptions,
     message::{Request, Response},
 };
 use crate::{
+    error::Error,
     grpc::Peer,
     pb::envoy::service::discovery::v3::{
         DeltaDiscoveryResponse, DiscoveryResponse,
@@ -28,6 +29,8 @@ const REQUESTS_PER_RESPONSE: usize = 2;
 /// Where to connect to and within which limits.
 #[derive(Debug, Clone)]
 pub struct Target {
+    /// As configured.
+    pub uri: String,
     /// The control plane.
     pub peer: Peer,
     /// The largest response; zero is no limit.
@@ -35,6 +38,16 @@ pub struct Target {
 }
 
 impl Target {
+    /// Reads `grpcs://HOST:PORT` or `grpc://HOST:PORT`.
+    pub fn new(uri: &str, options: &SourceOptions) -> Result<Self, Error> {
+        if uri.starts_with("file://") {
+            let problem = format!("{uri:?} is no control plane; xds_overlay lays files over one");
+            return Err(Error::config("xds", problem));
+        }
+        let peer = options.peer(uri)?;
+        Ok(Self { uri: uri.to_owned(), peer, max_response_bytes: options.max_response_bytes })
+    }
+
     /// The largest message tonic may take; its own default of 4 MiB is less than a large mesh's clusters.
     fn decode_limit(&self) -> usize {
         if self.max_response_bytes == 0 { usize::MAX } else { self.max_response_bytes }
