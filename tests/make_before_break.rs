@@ -206,7 +206,7 @@ fn orders() -> Vec<[ResourceType; 4]> {
 }
 
 #[test]
-fn a_host_that_moves_is_served_in_all_24_orders_of_the_types() {
+fn points_22_23_a_host_that_moves_is_served_in_all_24_orders_of_the_types() {
     assert_eq!(orders().len(), 24);
     let moves = [
         World::new("r1", "green", "green"),
@@ -295,7 +295,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn no_route_dangles_at_any_step_of_any_history(steps in prop::collection::vec(step(), 1..60)) {
+    fn point_23_no_route_dangles_at_any_step_of_any_history(steps in prop::collection::vec(step(), 1..60)) {
         let mut world = World::new("r1", "blue", "blue");
         let mut mesh = Mesh::new(false);
         for step in steps {

@@ -189,6 +189,40 @@ async fn points_26_32_every_end_of_a_stream_leads_to_another() {
     running.abort();
 }
 
+/// HTTP/2's own ways to end: GOAWAY without a reason and with one, and the stream alone reset.
+const FAREWELLS: [&[u8]; 3] = [
+    b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\x0b",
+    b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08",
+];
+
+/// An empty SETTINGS frame, with which a server begins.
+const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+
+#[tokio::test]
+async fn point_32_a_server_that_says_goaway_each_time_is_tried_until_it_stays() {
+    const ROUNDS: usize = 30;
+    let (server, _sender) = plane().await;
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut source = source(proxy.local_addr().unwrap(), Mode::Delta);
+    let forwarding = tokio::spawn(async move {
+        for farewell in FAREWELLS.iter().cycle().take(ROUNDS) {
+            let (mut client, _) = proxy.accept().await.unwrap();
+            client.write_all(&[SETTINGS, farewell].concat()).await.unwrap();
+            client.shutdown().await.unwrap();
+            // Until the client has understood.
+            let mut rest = Vec::new();
+            let _ = client.read_to_end(&mut rest).await;
+        }
+        loop {
+            let (client, _) = proxy.accept().await.unwrap();
+            forward(client, server, Way::ToClient, usize::MAX).await;
+        }
+    });
+    reach(&mut source, "after every farewell", is_whole).await;
+    forwarding.abort();
+}
+
 /// Nothing waits for what came before to be dealt with, and everything is answered, in order (2, 3, 34).
 #[tokio::test]
 async fn points_2_34_pushes_that_come_faster_than_they_are_dealt_with_are_all_answered_and_the_newest_wins() {

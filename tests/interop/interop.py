@@ -83,17 +83,26 @@ def drop(action):
 
 
 def secure(mode, results):
-    """istiod with certificates and tokens that are known: Envoy comes by its secure port."""
+    """istiod with certificates and tokens that are known: both come by its secure port."""
     configuration = istiod.Configuration()
     shop.begin(configuration)
     identity = Identity()
-    istiod.start(configuration, settings=identity.settings())
+    control_plane = istiod.start(configuration, settings=identity.settings())
     agent(identity, shop.WEB)
     pair = Pair(shop.WEB, istiod.XDS, mode, istiod.SECURE_XDS, identity)
     suite = Suite(mode + " secure", pair, results)
-    suite.step("the first configuration", lambda: None, has("10.2.0.1", "inbound|8080||"))
+    pair.show(identity.token(shop.WEB, audience="somebody else"))
+    wait_for("the refusal", lambda: pair.told("Unauthenticated"))
+    suite.step("the first configuration, once the token is right", lambda: pair.show(identity.token(shop.WEB)),
+               has("10.2.0.1", "inbound|8080||"))
     sentence, change, arrived = SIDECAR[0]
     suite.step(sentence, lambda: change(configuration), arrived)
+    wait_for("a certificate", lambda: pair.told("spiffe://cluster.local/ns/shop/sa/default"))
+    pair.show("expired")
+    control_plane.stop()
+    shop.reviews(configuration, "10.2.0.70")
+    suite.step("istiod is killed and comes back, and the certificate alone is right",
+               lambda: istiod.start(configuration, settings=identity.settings()), has("10.2.0.70"), seconds=RECONNECT)
 
 
 def router(mode, results):

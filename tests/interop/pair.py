@@ -41,22 +41,22 @@ class Node:
 
 
 class Pair:
-    """Both of them at work.
-
-    With an identity Envoy comes by the secure port; the product's way is the plain one in any case.
-    """
+    """Both of them at work. With an identity they come by the secure port, the product with the token in a file."""
 
     def __init__(self, node, xds_port, mode, secure_port=None, identity=None):
         control_plane, metadata = server("control-plane", xds_port), []
+        way = ["--xds", "grpc://127.0.0.1:%d" % xds_port]
+        self.token_file = folder("token") + "/token"
         if identity:
             control_plane = {**server("control-plane", secure_port), **trusting(identity.root)}
             metadata = [{"key": "authorization", "value": "Bearer " + identity.token(node)}]
+            way = ["--xds", "grpcs://127.0.0.1:%d" % secure_port, "--xds-ca-file", identity.root,
+                   "--xds-token-file", self.token_file, "--workload-certificates", "true"]
         self.envoy = Process("envoy", [
             ENVOY, "-c", self._bootstrap(node, control_plane, metadata, mode), "--concurrency", "1", "--log-level", "warning",
             "--use-dynamic-base-id"])
         self.product = Process("apisix-mesh", [
-            APISIX_MESH, "run", "--xds", "grpc://127.0.0.1:%d" % xds_port, "--etcd-listen", "127.0.0.1:%d" % ETCD,
-            *node.flags(), *MODES[mode][1]])
+            APISIX_MESH, "run", *way, "--etcd-listen", "127.0.0.1:%d" % ETCD, *node.flags(), *MODES[mode][1]])
         self.folder = folder("dump")
         self.mirror = None
         self.before = {}
@@ -95,6 +95,17 @@ class Pair:
         """The objects that the product serves."""
         answer = everything(ETCD)
         return answer[0] if answer else {}
+
+    def show(self, token):
+        """Gives the product another token, as the kubelet does: all of it at once."""
+        with open(self.token_file + ".new", "w") as file:
+            file.write(token)
+        os.rename(self.token_file + ".new", self.token_file)
+
+    def told(self, words):
+        """Whether the product has logged this."""
+        with open(self.product.log) as log:
+            return words in log.read()
 
     def refused(self):
         """What Envoy did not accept, as its log tells it."""

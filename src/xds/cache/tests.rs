@@ -40,7 +40,7 @@ fn it_is_complete_when_every_name_has_come() {
 }
 
 #[test]
-fn a_missing_name_is_waited_for_and_told_once() {
+fn point_21_a_missing_name_is_waited_for_and_told_once() {
     let (mut cache, now) = (Cache::new(Duration::from_secs(15)), Instant::now());
     cache.apply(LDS, &[], now);
     cache.apply(CDS, &[cluster("a", "1s")], now);

@@ -84,7 +84,7 @@ fn point_1_only_the_first_request_of_a_stream_carries_the_node() {
 }
 
 #[test]
-fn points_3_4_5_a_good_response_is_acked_once_with_its_nonce_and_version() {
+fn points_3_4_5_10_a_good_response_is_acked_once_with_its_nonce_and_version_and_wildcards_name_nothing() {
     let mut client = Sotw::new();
     assert_eq!(short(&client.first), ["cluster v= n= []", "listener v= n= []"]);
     assert_eq!(short(&client.get(LDS, "7", vec![])), ["listener v=7 n=n1 []"]);
@@ -246,6 +246,32 @@ fn point_24_endpoints_are_asked_for_again_after_a_change_of_their_cluster() {
 fn point_25_the_service_name_goes_over_the_clusters_name() {
     let mut client = Sotw::new();
     assert_eq!(short(&client.get(CDS, "1", vec![cluster("a", "s", 1)]))[1], "endpoint v= n= [s]");
+}
+
+#[test]
+fn point_27_fields_and_extensions_that_are_not_known_are_no_reason_to_refuse() {
+    let mut client = Sotw::new();
+    let unknown = |mut any: Any| {
+        let mut bytes = any.value.to_vec();
+        prost::encoding::string::encode(5000, &"new".to_owned(), &mut bytes);
+        any.value = bytes.into();
+        any
+    };
+    assert_eq!(short(&client.get(CDS, "1", vec![unknown(cluster("a", "", 1))]))[0], "cluster v=1 n=n1 []");
+    assert_eq!(short(&client.get(LDS, "1", vec![unknown(listener("l", "r"))]))[0], "listener v=1 n=n2 []");
+    let strange = Listener {
+        name: "m".to_owned(),
+        api_listener: Some(ApiListener {
+            api_listener: Some(Any {
+                type_url: "type.googleapis.com/acme.Filter".to_owned(),
+                ..Any::default()
+            }),
+        }),
+        ..Default::default()
+    };
+    let requests = client.get(LDS, "2", vec![listener("l", "r"), any(LDS, &strange)]);
+    assert_eq!(short(&requests), ["listener v=2 n=n3 []"]);
+    assert!(client.has(LDS, "m"));
 }
 
 #[test]
