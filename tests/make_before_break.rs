@@ -106,7 +106,7 @@ impl Mesh {
         for kind in ResourceType::ALL {
             self.receive(kind, &world);
         }
-        assert!(self.cache.complete(self.now));
+        assert!(self.cache.complete());
         assert!(self.serves(), "{:?}", self.objects);
         self.must_serve = must_serve;
         self

@@ -138,7 +138,7 @@ impl Ads {
                 self.take_burst(&mut changes).await;
             }
             let complete_before = self.complete;
-            self.complete |= self.cache.complete(Instant::now().into_std());
+            self.complete |= self.cache.complete();
             if !changes.is_empty() || self.complete != complete_before {
                 changes.sort();
                 changes.dedup();

@@ -6,6 +6,7 @@
 
 mod expiry;
 mod incoming;
+mod missing;
 mod references;
 mod warming;
 
@@ -21,6 +22,7 @@ pub use self::references::Difference;
 use self::{
     expiry::Expiry,
     incoming::Incoming,
+    missing::Missing,
     references::{Node, References},
     warming::{UNTOLD_PATIENCE, Warming},
 };
@@ -60,14 +62,6 @@ pub struct Overdue {
     pub changes: Vec<Change>,
 }
 
-/// A child that a parent refers to and that has not come.
-#[derive(Debug, Clone, Copy)]
-struct Missing {
-    since: Instant,
-    /// Nobody need wait for it any longer: it was told as overdue, or the control plane said that it does not exist.
-    settled: bool,
-}
-
 /// The accepted resources and the graph between them.
 #[derive(Debug)]
 pub struct Cache {
@@ -81,7 +75,7 @@ pub struct Cache {
     expiry: [Expiry; ResourceType::ALL.len()],
     /// Who refers to whom, in what was accepted last.
     graph: References,
-    missing: [BTreeMap<Arc<str>, Missing>; ResourceType::ALL.len()],
+    missing: [Missing; ResourceType::ALL.len()],
     rejected: [BTreeMap<String, String>; ResourceType::ALL.len()],
     answered: [bool; ResourceType::ALL.len()],
     initial_fetch_timeout: Duration,
@@ -159,7 +153,7 @@ impl Cache {
 
     /// Names referred to that have not come.
     pub fn pending(&self, kind: ResourceType) -> impl ExactSizeIterator<Item = &Arc<str>> {
-        self.missing[kind as usize].keys()
+        self.missing[kind as usize].names()
     }
 
     /// How many resources were accepted and are not in force yet, or are gone and still in force.
@@ -197,7 +191,7 @@ impl Cache {
             self.take_out(Node { kind, name }, now, &mut applied);
         }
         self.settle_references(now, &mut applied);
-        self.settle(now, &mut applied);
+        self.settle(&mut applied);
         applied
     }
 
@@ -247,7 +241,7 @@ impl Cache {
             Gone::Named(names) => self.remove_named(kind, names, &present, now, &mut applied),
         }
         self.settle_references(now, &mut applied);
-        self.settle(now, &mut applied);
+        self.settle(&mut applied);
         self.remember_rejected(kind, gone, &applied.rejected);
         self.answered[kind as usize] = true;
         applied.changes.sort();
@@ -257,13 +251,11 @@ impl Cache {
 
     /// Whether everything has come that the first configuration needs, or has been waited for long enough. Once true
     /// it stays so. The control plane told all clusters and listeners there are: what is not among them is not coming.
-    pub fn complete(&mut self, now: Instant) -> bool {
+    pub fn complete(&mut self) -> bool {
         let roots = [ResourceType::Cluster, ResourceType::Listener];
-        let children = roots.into_iter().filter_map(ResourceType::child);
+        let mut children = roots.into_iter().filter_map(ResourceType::child);
         let complete = roots.into_iter().all(|kind| self.answered[kind as usize])
-            && children.flat_map(|kind| self.missing[kind as usize].values().map(move |m| (kind, m))).all(
-                |(kind, missing)| missing.settled || self.end_of(kind, missing).is_some_and(|end| now >= end),
-            );
+            && children.all(|kind| self.missing[kind as usize].is_settled());
         self.warming.active |= complete;
         self.warming.active
     }
@@ -272,18 +264,13 @@ impl Cache {
     pub fn take_overdue(&mut self, now: Instant) -> Overdue {
         let mut missing = Vec::new();
         for kind in ResourceType::ALL {
-            let Some(patience) = self.patience(kind) else { continue };
-            for (name, missed) in &mut self.missing[kind as usize] {
-                if !missed.settled && now >= missed.since + patience {
-                    missed.settled = true;
-                    missing.push(Change { kind, name: name.clone() });
-                }
-            }
+            let overdue = self.missing[kind as usize].take_overdue(now).into_iter();
+            missing.extend(overdue.map(|name| Change { kind, name }));
         }
         missing.iter().for_each(|node| self.warming.wake(node));
-        let removed = self.take_leaving(now);
+        let removed = self.warming.take_leaving(now);
         let mut applied = Applied::default();
-        self.settle(now, &mut applied);
+        self.settle(&mut applied);
         Overdue { missing, removed, changes: applied.changes }
     }
 
@@ -294,14 +281,14 @@ impl Cache {
 
     /// When [`Cache::take_overdue`] will have something to tell.
     pub fn next_overdue(&self) -> Option<Instant> {
-        let all = ResourceType::ALL.into_iter();
-        let waiting = all.flat_map(|kind| self.missing[kind as usize].values().map(move |m| (kind, m)));
-        let ends = waiting.filter(|(_, m)| !m.settled).filter_map(|(kind, m)| self.end_of(kind, m));
-        ends.chain(self.next_leaving()).min()
+        let overdue = self.missing.iter().filter_map(Missing::next_overdue);
+        overdue.chain(self.warming.next_leaving()).min()
     }
 
-    fn end_of(&self, kind: ResourceType, missing: &Missing) -> Option<Instant> {
-        Some(missing.since + self.patience(kind)?)
+    /// A name is referred to and is not there.
+    fn miss(&mut self, node: &Node, now: Instant) {
+        let until = self.patience(node.kind).and_then(|patience| now.checked_add(patience));
+        self.missing[node.kind as usize].add(&node.name, until);
     }
 
     /// How long a name of this type is waited for; none is for ever.
@@ -326,7 +313,7 @@ impl Cache {
     }
 
     fn wait_no_longer(&mut self, node: &Node) {
-        if self.missing[node.kind as usize].remove(&node.name).is_some() {
+        if self.missing[node.kind as usize].remove(&node.name) {
             self.warming.wake(node);
         }
     }
@@ -365,8 +352,7 @@ impl Cache {
         self.expiry[node.kind as usize].set(&node.name, None);
         applied.references.add(self.graph.set(&node, [].into()));
         if self.graph.refers_to(&node) {
-            let missing = Missing { since: now, settled: false };
-            self.missing[node.kind as usize].insert(node.name.clone(), missing);
+            self.miss(&node, now);
         }
         self.accept(node, None, now);
     }
@@ -398,8 +384,7 @@ impl Cache {
         for name in names.iter().filter(|name| !present.contains(name.as_str())) {
             self.rejected[kind as usize].remove(name);
             let node = Node { kind, name: name.as_str().into() };
-            if let Some(missing) = self.missing[kind as usize].get_mut(name.as_str()) {
-                missing.settled = true;
+            if self.missing[kind as usize].settle(&node.name) {
                 self.warming.wake(&node);
             }
             if kind.is_complete() {
@@ -421,8 +406,7 @@ impl Cache {
         }
         for node in new {
             if self.latest(&node).is_none() {
-                let missing = Missing { since: now, settled: false };
-                self.missing[node.kind as usize].insert(node.name, missing);
+                self.miss(&node, now);
             }
         }
     }

@@ -26,6 +26,11 @@ impl Expiry {
         self.due.extend(end.map(|end| (end, name.clone())));
     }
 
+    /// Whether a resource has an end.
+    pub fn has(&self, name: &str) -> bool {
+        self.of.contains_key(name)
+    }
+
     /// The first end.
     pub fn next(&self) -> Option<Instant> {
         self.due.first().map(|(end, _)| *end)

@@ -7,11 +7,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
     Applied, Cache,
+    expiry::Expiry,
     references::{Node, References},
 };
 use crate::xds::{Resource, ResourceType};
@@ -28,7 +30,10 @@ pub const UNTOLD_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Warming {
     /// Whether anything has to wait.
     pub active: bool,
-    held: BTreeMap<Node, Held>,
+    /// What is to come into force, or, if it is none, to go.
+    held: [BTreeMap<Arc<str>, Option<Resource>>; ResourceType::ALL.len()],
+    /// Until when clusters that are to go are kept for those that refer to them.
+    leaving: Expiry,
     /// Who is to be looked at when a resource comes into force, or is waited for no longer.
     blocked: HashMap<Node, BTreeSet<Node>>,
     /// To be looked at, in make-before-break order.
@@ -36,30 +41,20 @@ pub struct Warming {
     in_force: References,
 }
 
-/// A resource that is to come into force, or to go.
-#[derive(Debug)]
-struct Held {
-    resource: Option<Resource>,
-    since: Instant,
-}
-
 impl Warming {
     /// What is to come into force under this name; `Some(None)` is to go, `None` is as it was.
     pub fn held(&self, node: &Node) -> Option<Option<&Resource>> {
-        self.held.get(node).map(|held| held.resource.as_ref())
+        self.held[node.kind as usize].get(&node.name).map(Option::as_ref)
     }
 
     /// What is to come into force of this type.
     pub fn held_of(&self, kind: ResourceType) -> impl Iterator<Item = &Resource> {
-        self.held
-            .iter()
-            .filter(move |(node, _)| node.kind == kind)
-            .filter_map(|(_, held)| held.resource.as_ref())
+        self.held[kind as usize].values().flatten()
     }
 
     /// How many resources of a type are to come into force or to go.
     pub fn count(&self, kind: ResourceType) -> usize {
-        self.held.keys().filter(|node| node.kind == kind).count()
+        self.held[kind as usize].len()
     }
 
     /// Has whoever waits for a resource looked at again.
@@ -67,25 +62,36 @@ impl Warming {
         self.due.extend(self.blocked.remove(node).unwrap_or_default());
     }
 
-    /// Clusters that were to go and are still referred to: when each has been waited for long enough.
-    fn leaving(&self, patience: Duration) -> impl Iterator<Item = (&Node, Instant)> {
-        let leaving =
-            self.held.iter().filter(|(n, h)| n.kind == ResourceType::Cluster && h.resource.is_none());
-        leaving.map(move |(node, held)| (node, held.since + patience))
+    /// When the first cluster that is to go is kept no longer.
+    pub fn next_leaving(&self) -> Option<Instant> {
+        self.leaving.next()
+    }
+
+    /// Clusters that go now though something refers to them; [`Cache::settle`] takes them out.
+    pub fn take_leaving(&mut self, now: Instant) -> Vec<Node> {
+        let kind = ResourceType::Cluster;
+        let leaving = self.leaving.take_due(now).into_iter().map(|name| Node { kind, name });
+        let leaving: Vec<Node> = leaving.collect();
+        self.due.extend(leaving.iter().cloned());
+        leaving
     }
 }
 
 impl Cache {
     /// Takes what was accepted, or that it is gone, towards being in force; see [`Cache::settle`].
     pub(super) fn accept(&mut self, node: Node, resource: Option<Resource>, now: Instant) {
-        self.warming.due.insert(node.clone());
-        self.warming.held.insert(node, Held { resource, since: now });
+        if node.kind == ResourceType::Cluster {
+            let end = now.checked_add(self.leaving_patience()).filter(|_| resource.is_none());
+            self.warming.leaving.set(&node.name, end);
+        }
+        self.warming.held[node.kind as usize].insert(node.name.clone(), resource);
+        self.warming.due.insert(node);
     }
 
     /// Brings into force whatever need not wait.
-    pub(super) fn settle(&mut self, now: Instant, applied: &mut Applied) {
+    pub(super) fn settle(&mut self, applied: &mut Applied) {
         while let Some(node) = self.warming.due.pop_first() {
-            match self.blocker(&node, now) {
+            match self.blocker(&node) {
                 Some(blocker) => {
                     self.warming.blocked.entry(blocker).or_default().insert(node);
                 }
@@ -95,11 +101,14 @@ impl Cache {
     }
 
     fn come_into_force(&mut self, node: Node, applied: &mut Applied) {
-        let Some(held) = self.warming.held.remove(&node) else { return };
+        let Some(held) = self.warming.held[node.kind as usize].remove(&node.name) else { return };
+        if node.kind == ResourceType::Cluster {
+            self.warming.leaving.set(&node.name, None);
+        }
         let needs = self.graph.shared(&node);
         let released = self.warming.in_force.set(&node, needs).gone;
-        self.warming.due.extend(released.into_iter().filter(|n| self.warming.held.contains_key(n)));
-        let changed = match held.resource {
+        self.warming.due.extend(released);
+        let changed = match held {
             Some(resource) => self.snapshot.insert(node.kind, resource),
             None => self.snapshot.remove(node.kind, &node.name),
         };
@@ -110,40 +119,25 @@ impl Cache {
     }
 
     /// What keeps a held resource from coming into force, or from going: then it is the resource itself.
-    fn blocker(&self, node: &Node, now: Instant) -> Option<Node> {
+    fn blocker(&self, node: &Node) -> Option<Node> {
         if !self.warming.active {
             return None;
         }
-        let held = self.warming.held.get(node)?;
-        if held.resource.is_some() {
+        if self.warming.held(node)?.is_some() {
             return self.graph.of(node).iter().find(|need| self.is_coming(need)).cloned();
         }
-        let overdue = node.kind == ResourceType::Cluster && now >= held.since + self.leaving_patience();
-        (!overdue && self.warming.in_force.refers_to(node)).then(|| node.clone())
+        let is_kept = node.kind != ResourceType::Cluster || self.warming.leaving.has(&node.name);
+        (is_kept && self.warming.in_force.refers_to(node)).then(|| node.clone())
     }
 
     /// Whether it is not in force and worth waiting for.
     fn is_coming(&self, need: &Node) -> bool {
         let in_force = self.snapshot.get(need.kind, &need.name).is_some();
-        let missing = || self.missing[need.kind as usize].get(&need.name).is_some_and(|m| !m.settled);
-        !in_force && (missing() || matches!(self.warming.held(need), Some(Some(_))))
+        let awaited = || self.missing[need.kind as usize].awaits(&need.name);
+        !in_force && (awaited() || matches!(self.warming.held(need), Some(Some(_))))
     }
 
-    pub(super) fn leaving_patience(&self) -> Duration {
+    fn leaving_patience(&self) -> Duration {
         if self.initial_fetch_timeout.is_zero() { DEFAULT_PATIENCE } else { self.initial_fetch_timeout }
-    }
-
-    /// When the first cluster that is to go has been waited for long enough.
-    pub(super) fn next_leaving(&self) -> Option<Instant> {
-        self.warming.leaving(self.leaving_patience()).map(|(_, end)| end).min()
-    }
-
-    /// Clusters that go now though something refers to them; [`Cache::settle`] takes them out.
-    pub(super) fn take_leaving(&mut self, now: Instant) -> Vec<Node> {
-        let leaving = self.warming.leaving(self.leaving_patience());
-        let overdue: Vec<Node> =
-            leaving.filter(|(_, end)| *end <= now).map(|(node, _)| node.clone()).collect();
-        self.warming.due.extend(overdue.iter().cloned());
-        overdue
     }
 }

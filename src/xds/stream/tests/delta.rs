@@ -288,9 +288,9 @@ fn point_21_nobody_waits_for_what_the_server_says_does_not_exist() {
     let mut client = Delta::new();
     client.get(CDS, &[("a", cluster("a", "", 1))], &[]);
     client.get(LDS, &[], &[]);
-    assert!(!client.client.cache.complete(client.client.now));
+    assert!(!client.client.cache.complete());
     client.get(EDS, &[], &["a"]);
-    assert!(client.client.cache.complete(client.client.now));
+    assert!(client.client.cache.complete());
     assert_eq!(client.cache.pending(EDS).len(), 1, "it is still missed");
 }
 

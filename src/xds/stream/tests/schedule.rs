@@ -252,7 +252,7 @@ impl Link {
     fn deliver_to_client(&mut self) -> bool {
         let Some(response) = self.server.outbox.pop_front() else { return false };
         let (requests, _) = self.client.receive(&response);
-        self.client.cache.complete(self.client.now);
+        self.client.cache.complete();
         assert!(requests.len() <= 2, "{requests:?}");
         self.to_server.extend(requests);
         true
