@@ -21,7 +21,7 @@ SONAME      := libapisix_mesh.so.0
 LUA         := $(shell cd lua && find * -name '*.lua')
 LUA_FOLDERS := $(shell cd lua && find * -depth -type d)
 
-.PHONY: help build lib header check test unit envoy compare-envoy interop demo bench bench-nginx modules test-nginx test-lua test-install \
+.PHONY: help build lib header check test unit envoy compare-envoy interop demo bench bench-nginx bench-xds modules test-nginx test-lua test-install \
         sanitize apart install uninstall packages clean
 
 help: ## List the targets
@@ -78,6 +78,9 @@ bench: bench-nginx ## Print each benchmark beside its peer or floor
 bench-nginx: modules ## Queries in a worker beside ngx.shared; a change until 4 workers have it, beside APISIX's own way
 	APISIX_MESH_LIB=$(RELEASE) MODULES=$(BUILD)/nginx-modules benches/nginx/queries
 	APISIX_MESH_LIB=$(RELEASE) MODULES=$(BUILD)/nginx-modules unshare --net -- python3 -B benches/nginx/propagation.py
+
+bench-xds: ## The command before a control plane that fails, floods and goes away; SCENE=storm plays one scene
+	$(CARGO) bench --locked --bench xds -- $(SCENE)
 
 test-nginx: modules ## The nginx modules inside Debian's nginx
 	APISIX_MESH_LIB=$(RELEASE) NGINX_FULL_SRC="$$(tests/nginx/full-source $(BUILD)/nginx-source || true)" tests/nginx/run

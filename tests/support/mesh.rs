@@ -1,6 +1,7 @@
 //! A synthetic mesh of any size, in Istio's shape: EDS clusters, one listener for their port, one virtual host each.
 
 #![allow(clippy::needless_update, reason = "messages gain fields as the library learns to read them")]
+#![allow(dead_code)] // Each user includes this file and needs a part of it.
 
 use apisix_mesh::pb::{
     TYPE_URL_PREFIX,
@@ -69,17 +70,22 @@ pub fn cluster(i: usize) -> Cluster {
 
 /// Cluster `i`'s endpoints: three, the last of them at `last`.
 pub fn assignment(i: usize, last: u8) -> ClusterLoadAssignment {
-    let endpoint = |address: String| LbEndpoint {
+    assignment_of(i, [1, 2, last].map(|host| (host, PORT)))
+}
+
+/// Cluster `i`'s endpoints, each by the last part of its address and its port.
+pub fn assignment_of(i: usize, hosts: impl IntoIterator<Item = (u8, u32)>) -> ClusterLoadAssignment {
+    let endpoint = |(host, port)| LbEndpoint {
         host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
-            address: socket(&address, PORT),
+            address: socket(&format!("10.{}.{}.{host}", i / 250, i % 250), port),
             ..Default::default()
         })),
         load_balancing_weight: Some(1),
         ..Default::default()
     };
-    let host = |n: u8| format!("10.{}.{}.{n}", i / 250, i % 250);
-    let lb_endpoints = [1, 2, last].map(|n| endpoint(host(n))).into();
-    let locality = LocalityLbEndpoints { lb_endpoints, load_balancing_weight: Some(3), ..Default::default() };
+    let lb_endpoints: Vec<LbEndpoint> = hosts.into_iter().map(endpoint).collect();
+    let load_balancing_weight = Some(lb_endpoints.len() as u32);
+    let locality = LocalityLbEndpoints { lb_endpoints, load_balancing_weight, ..Default::default() };
     ClusterLoadAssignment { cluster_name: cluster_name(i), endpoints: vec![locality], ..Default::default() }
 }
 
