@@ -64,7 +64,8 @@ fn start(runtime: &Runtime, clusters: usize) -> Running {
     let socket = std::env::temp_dir().join(format!("apisix-mesh-bench-{}.sock", std::process::id()));
     let socket = socket.to_str().expect("a path in UTF-8").to_owned();
     let config = json!({
-        "xds": format!("grpc://{}", acceptor.address), "etcd_listen": format!("unix:{socket}"), "log_level": "error",
+        "xds": format!("grpc://{}", acceptor.address), "xds_mode": "sotw",
+        "etcd_listen": format!("unix:{socket}"), "log_level": "error",
     });
     let instance =
         Instance::start(Config::from_text(&config.to_string()).expect("good settings")).expect("it starts");
