@@ -65,6 +65,7 @@ impl Changes {
 struct Times {
     sorted: Vec<Duration>,
     missed: usize,
+    /// The worst of a range that was asked for all the time.
     range: Duration,
 }
 
@@ -88,8 +89,18 @@ impl Times {
         self.sorted.last().copied().map_or(f64::NAN, ms)
     }
 
-    fn median(&self) -> f64 {
-        self.sorted.get(self.sorted.len() / 2).copied().map_or(f64::NAN, ms)
+    fn print(&self, when: &str, peer: &Self, cpu: Duration) {
+        let median = self.sorted.get(self.sorted.len() / 2).copied().map_or(f64::NAN, ms);
+        let sent = self.sorted.len() + self.missed;
+        println!(
+            "    {when:<10} {sent:>7} {:>6} {median:>10.1} {:>8.1} {:>11.1} {:>9.1} {:>11.0} {:>14.0}",
+            self.missed,
+            self.max(),
+            self.max() / peer.max(),
+            ms(self.range),
+            ms(cpu),
+            ms(cpu) * 1e3 / sent as f64
+        );
     }
 }
 
@@ -98,19 +109,16 @@ pub async fn play() {
     let large = size("CLUSTERS", 7_000);
     println!("reconnect: {large} clusters of 10 endpoints; a change meanwhile, target {TARGET_MS} ms");
     println!(
-        "{:<18} {:>8} {:>9} {:>9} {:>9} {:>8} {:>9} {:>9} {:>10} {:>10} {:>9} {:>6}",
+        "    {:<10} {:>7} {:>6} {:>10} {:>8} {:>11} {:>9} {:>11} {:>14}",
         "",
-        "again MB",
-        "first ms",
-        "again ms",
-        "child ms",
         "changes",
+        "missed",
         "median ms",
         "max ms",
         "x quiet max",
-        "quiet max",
-        "range max",
-        "quiet"
+        "range ms",
+        "child CPU ms",
+        "us per change"
     );
     for (name, mode, versioned) in VARIANTS {
         reconnect(name, mode, versioned, large).await;
@@ -141,16 +149,18 @@ async fn reconnect(name: &str, mode: Mode, versioned: bool, large: usize) {
 
     tokio::spawn(requests.drain());
     let prober = Prober::start(&child.socket, &key);
+    let before = child.usage().cpu;
     let (stop, stopped) = watch::channel(false);
     let (sent, ()) = tokio::join!(changes.send(&responses, stopped), async {
         sleep(QUIET).await;
         stop.send_replace(true);
     });
+    let quiet_cpu = child.usage().cpu - before;
     let quiet = times(&sent, &seen, prober);
 
     drop(responses);
     let prober = Prober::start(&child.socket, &key);
-    let cpu_before = child.usage().cpu;
+    let before = child.usage();
     let (mut requests, responses) = plane.stream().await;
     let (stop, stopped) = watch::channel(false);
     let (sent, again) = tokio::join!(changes.send(&responses, stopped), async {
@@ -160,24 +170,17 @@ async fn reconnect(name: &str, mode: Mode, versioned: bool, large: usize) {
         stop.send_replace(true);
         again
     });
+    let after = child.usage();
     let busy = times(&sent, &seen, prober);
     println!(
-        "{name:<18} {:>8.2} {:>9.0} {:>9.0} {:>9.0} {:>8} {:>9.1} {:>9.1} {:>10.1} {:>10.1} {:>9.1} {:>6.1}",
+        "  {name}: {:.2} MB again in {:.0} ms, the first time {:.2} MB in {:.0} ms; resident {:.0} MB, then {:.0}",
         mb(again.bytes),
-        ms(first.accepted - first.asked),
         ms(again.accepted - again.asked),
-        ms(child.usage().cpu - cpu_before),
-        sent.len(),
-        busy.median(),
-        busy.max(),
-        busy.max() / quiet.max(),
-        quiet.max(),
-        ms(busy.range),
-        ms(quiet.range),
+        mb(first.bytes),
+        ms(first.accepted - first.asked),
+        mb(before.resident),
+        mb(after.resident)
     );
-    for (what, missed) in [("quiet", quiet.missed), ("reconnect", busy.missed)] {
-        if missed > 0 {
-            println!("  {missed} changes were never seen ({what})");
-        }
-    }
+    quiet.print("quiet", &quiet, quiet_cpu);
+    busy.print("meanwhile", &quiet, after.cpu - before.cpu);
 }
