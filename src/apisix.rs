@@ -81,7 +81,9 @@ pub fn cut(text: &str) -> &str {
 
 /// Compact JSON with the fields in the order of their declaration.
 fn canonical(object: &impl Serialize) -> Bytes {
-    serde_json::to_vec(object).expect("no map keys and no failing serialisers in these types").into()
+    let json = serde_json::to_vec(object).expect("no map keys and no failing serialisers in these types");
+    // Kept for as long as the object is served: without the room that the writer left.
+    json.into_boxed_slice().into()
 }
 
 #[cfg(test)]

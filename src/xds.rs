@@ -11,6 +11,7 @@ mod message;
 pub mod node;
 mod objection;
 mod overlay;
+mod pace;
 mod resource;
 mod snapshot;
 mod status;

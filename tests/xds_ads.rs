@@ -166,7 +166,7 @@ async fn a_server_that_comes_back_elsewhere_in_time_is_found() {
 /// It answers every NACK with the same bad resource. The client says one thing per response and no more.
 #[tokio::test]
 async fn a_nack_loop_is_not_driven_by_the_client() {
-    const ROUNDS: usize = 50;
+    const ROUNDS: usize = 30;
     let mut acceptor = Acceptor::bind("127.0.0.1:0").await.unwrap();
     let _wait_for = run(source(&acceptor, 0));
     let mut session = acceptor.session().await;

@@ -55,9 +55,14 @@ impl Backoff {
         self.options.max.mul_f64(0.5 + self.fraction() / 2.0)
     }
 
-    /// To be called when the server gave something good, not when it merely took the connection.
+    /// To be called when the server gave something good and stayed, not when it merely took the connection.
     pub fn reset(&mut self) {
         self.bound = self.options.initial.min(self.options.max);
+    }
+
+    /// For how long a server has to stay until it is as good as new.
+    pub fn probation(&self) -> Duration {
+        self.options.max
     }
 
     /// A random number from 0 to 1, by xorshift64.

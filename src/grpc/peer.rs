@@ -25,6 +25,9 @@ use crate::error::Error;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What a server may send ahead: a whole configuration, else it waits for a round trip every few kilobytes.
+const WINDOW: u32 = 16 << 20;
+
 /// A channel to the server.
 pub type Client = InterceptedService<Channel, Attached>;
 
@@ -51,7 +54,8 @@ impl Peer {
         let endpoint = Endpoint::from_shared(address.http())
             .map_err(|e| Error::config(setting, format!("{uri:?}: {}", words(&e))))?
             .tcp_nodelay(true)
-            .http2_adaptive_window(true)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true);

@@ -15,6 +15,7 @@ use super::{
     backoff::Backoff,
     cache::{Cache, Rejected},
     message::Response,
+    pace::Pace,
     status::{self, MAX_PENDING_NAMES, TypeStatus},
     stream::{Answered, Draft, Passed, Received, Stream},
     targets::Targets,
@@ -44,8 +45,15 @@ pub struct Ads {
     link: Link,
     /// Answers that are still to be sent, in order; all of them before the next response changes the cache.
     unsent: Vec<Draft>,
+    /// When this stream was asked for.
+    asked: Instant,
     /// Whether something has come on this stream.
     answered: bool,
+    /// Whether something good has come on this stream.
+    accepted: bool,
+    pace: Pace,
+    /// Until when nothing is to be heard.
+    silence: Option<Instant>,
     /// When to complain that it has not.
     mute_at: Option<Instant>,
     complete: bool,
@@ -105,7 +113,11 @@ impl Ads {
             backoff: Backoff::new(options.backoff),
             link: Link::Waiting(Box::pin(std::future::ready(()))),
             unsent: Vec::new(),
+            asked: Instant::now(),
             answered: false,
+            accepted: false,
+            pace: Pace::new(std::time::Instant::now()),
+            silence: None,
             mute_at: None,
             complete: false,
             told: BTreeMap::new(),
@@ -161,10 +173,16 @@ impl Ads {
     async fn wait(&mut self) -> Event {
         let overdue = self.cache.next_overdue().map(Instant::from_std);
         let expiry = self.cache.next_expiry().map(Instant::from_std);
+        let heard = async {
+            if let Some(silence) = self.silence {
+                sleep_until(silence).await;
+            }
+            self.link.next(self.unsent.len()).await
+        };
         match overdue.into_iter().chain(expiry).chain(self.mute_at).min() {
-            None => self.link.next(self.unsent.len()).await,
+            None => heard.await,
             Some(timer) => tokio::select! {
-                event = self.link.next(self.unsent.len()) => event,
+                event = heard => event,
                 () = sleep_until(timer) => Event::Timer,
             },
         }
@@ -186,7 +204,8 @@ impl Ads {
         self.unsent.clear();
         let first = self.stream.open(self.mode, &self.cache);
         self.link = Link::Opening(Box::pin(self.targets.present().clone().open(self.mode, first)));
-        self.answered = false;
+        self.asked = Instant::now();
+        (self.answered, self.accepted, self.silence) = (false, false, None);
         self.mute_at = Some(Instant::now() + FIRST_RESPONSE_TIMEOUT);
     }
 
@@ -220,8 +239,10 @@ impl Ads {
         let Answered { kind, version, rejected } = answered;
         let accepted = rejected.is_empty().then(status::now);
         if accepted.is_some() {
-            self.backoff.reset();
+            self.accepted = true;
             debug!("xds: {} version {version:?} accepted", kind.noun());
+        } else {
+            self.silence = self.pace.nacked(std::time::Instant::now()).map(Instant::from_std);
         }
         if rejected != self.logged[kind as usize] {
             log_rejected(kind, &version, &rejected);
@@ -261,6 +282,10 @@ impl Ads {
         }
         // Another one may answer the next time.
         self.mode = self.preferred;
+        // One that gives something good and goes, again and again, is not asked ever faster.
+        if self.accepted && self.asked.elapsed() >= self.backoff.probation() {
+            self.backoff.reset();
+        }
         // Credentials do not get better in a second, and a server that refuses them should not be hammered.
         let wait = match status.code() {
             _ if !self.targets.go_on(self.answered) => Duration::ZERO,
