@@ -88,7 +88,7 @@ impl Agent {
             found,
             source: source.status(),
             identity: renewal.as_ref().map(Renewal::status),
-            translator: Mutex::new(Translator::new(config.on_unsupported)),
+            translator: Mutex::new(Translator::new(&config)),
             config,
         });
         let (stop, stopped) = watch::channel(false);
@@ -150,10 +150,12 @@ impl Agent {
     }
 }
 
-/// Where the last known good configuration is kept, if anywhere. It belongs to its control plane and its policy.
+/// Where the last known good configuration is kept, if anywhere. It belongs to its control plane and its policy: what one
+/// serves another may close.
 pub fn kept(config: &Config) -> Option<State> {
     let sources: Vec<&str> = [config.xds.as_str()].into_iter().chain(config.xds_overlay.as_deref()).collect();
-    let origin = format!("{} {:?}", sources.join(" "), config.on_unsupported);
+    let policy = (config.on_unsupported, config.upstream_tls);
+    let origin = format!("{} {policy:?}", sources.join(" "));
     (!config.state_dir.is_empty()).then(|| State::new(&config.state_dir, origin))
 }
 

@@ -10,6 +10,7 @@ mod key;
 mod pcre;
 mod plugin;
 mod route;
+mod ssl;
 mod template;
 mod upstream;
 
@@ -29,9 +30,10 @@ pub use plugin::{
     RewriteTarget, SplitRule, SplitTarget, TrafficSplit, WeightedUpstream, is_mirror,
 };
 pub use route::{MAX_URI, Route};
+pub use ssl::Ssl;
 pub use template::literal;
 pub use upstream::{
-    Balancer, HashOn, InlineUpstream, KeepalivePool, MAX_WEIGHT, Node, PassHost, Scheme, Upstream,
+    Balancer, ClientTls, HashOn, InlineUpstream, KeepalivePool, MAX_WEIGHT, Node, PassHost, Scheme, Upstream,
 };
 
 /// The most bytes of a `name` or `desc`.

@@ -76,6 +76,21 @@ impl OnUnsupported {
         [("closed", Self::Closed), ("serve", Self::Serve), ("strict", Self::Strict)];
 }
 
+/// What becomes of clusters that ask for TLS to their endpoints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UpstreamTls {
+    /// It is unsupported, and a matter of security.
+    #[default]
+    Off,
+    /// They are served over TLS, and nobody checks who answers: APISIX cannot.
+    Unverified,
+}
+
+impl UpstreamTls {
+    /// All of them, by the names they have in settings.
+    pub const ALL: [(&str, Self); 2] = [("off", Self::Off), ("unverified", Self::Unverified)];
+}
+
 /// The value of `etcd_listen` for no etcd endpoint.
 pub const NO_ENDPOINT: &str = "off";
 
@@ -105,6 +120,7 @@ pub struct Config {
     pub etcd_prefix: String,
     pub state_dir: String,
     pub on_unsupported: OnUnsupported,
+    pub upstream_tls: UpstreamTls,
     pub log_level: Level,
     pub node_id: Option<String>,
     pub node_type: String,
@@ -137,6 +153,7 @@ impl Default for Config {
             etcd_prefix: "/apisix".to_owned(),
             state_dir: String::new(),
             on_unsupported: OnUnsupported::default(),
+            upstream_tls: UpstreamTls::default(),
             log_level: Level::Info,
             node_id: None,
             node_type: "sidecar".to_owned(),
@@ -208,6 +225,8 @@ impl Config {
             "etcd_prefix" => self.etcd_prefix = text(name, value)?,
             "state_dir" => self.state_dir = text(name, value)?,
             "on_unsupported" => self.on_unsupported = one_of(name, value, &OnUnsupported::ALL)?,
+            "upstream_tls" if *value == Value::Bool(false) => self.upstream_tls = UpstreamTls::Off,
+            "upstream_tls" => self.upstream_tls = one_of(name, value, &UpstreamTls::ALL)?,
             "log_level" => self.log_level = level(name, value)?,
             "node_id" => self.node_id = Some(text(name, value)?),
             "node_type" => self.node_type = text(name, value)?,
@@ -247,7 +266,28 @@ impl Config {
                 format!("{:?} is neither sidecar nor router", self.node_type),
             ));
         }
+        self.check_upstream_tls()
+    }
+
+    fn check_upstream_tls(&self) -> Result<(), Error> {
+        if self.upstream_tls == UpstreamTls::Off {
+            return Ok(());
+        }
+        if self.on_unsupported == OnUnsupported::Strict {
+            let problem = "unverified is less than clusters ask for, which on_unsupported: strict refuses; set that to closed";
+            return Err(Error::config("upstream_tls", problem));
+        }
+        if self.publishes_key() && self.etcd_allow_remote {
+            let problem = "true would hand the workload's private key, which upstream_tls: unverified publishes for APISIX, \
+                           to whoever reaches etcd_listen; keep it false";
+            return Err(Error::config("etcd_allow_remote", problem));
+        }
         Ok(())
+    }
+
+    /// Whether the workload's certificate and key are among the objects.
+    pub fn publishes_key(&self) -> bool {
+        self.workload_certificates && self.upstream_tls == UpstreamTls::Unverified
     }
 }
 
@@ -385,6 +425,18 @@ mod tests {
             (
                 "{xds: grpc://a:1, on_unsupported: open}",
                 "setting on_unsupported: \"open\" is none of closed, serve, strict",
+            ),
+            (
+                "{xds: grpc://a:1, upstream_tls: verified}",
+                "setting upstream_tls: \"verified\" is none of off, unverified",
+            ),
+            (
+                "{xds: grpc://a:1, upstream_tls: unverified, on_unsupported: strict}",
+                "setting upstream_tls: unverified is less than clusters ask for",
+            ),
+            (
+                "{xds: grpc://a:1, upstream_tls: unverified, workload_certificates: true, etcd_allow_remote: true}",
+                "setting etcd_allow_remote: true would hand the workload's private key",
             ),
             ("{xds: grpc://a:1, log_level: loud}", "setting log_level: \"loud\" is none of"),
             (

@@ -40,13 +40,40 @@ use bytes::Bytes;
 
 use crate::{
     apisix::Key,
-    config::OnUnsupported,
+    config::{Config, OnUnsupported, UpstreamTls},
     xds::{Change, ResourceType, Snapshot},
 };
 
 pub use issue::{Issue, Severity};
 pub use translator::{Routing, Translator};
 pub use unsupported::unsupported;
+
+/// What becomes of what APISIX cannot do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// In general.
+    pub on_unsupported: OnUnsupported,
+    /// To TLS to endpoints.
+    pub upstream_tls: UpstreamTls,
+    /// The workload has a certificate, which is published as the object that upstreams name.
+    pub is_certified: bool,
+}
+
+impl From<OnUnsupported> for Policy {
+    fn from(on_unsupported: OnUnsupported) -> Self {
+        Self { on_unsupported, ..Self::default() }
+    }
+}
+
+impl From<&Config> for Policy {
+    fn from(config: &Config) -> Self {
+        Self {
+            on_unsupported: config.on_unsupported,
+            upstream_tls: config.upstream_tls,
+            is_certified: config.workload_certificates,
+        }
+    }
+}
 
 /// What one update does to the objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,14 +102,14 @@ pub fn guarding_extensions() -> impl Iterator<Item = &'static str> {
 
 /// Translates everything at once, under the default policy.
 pub fn translate(snapshot: &Snapshot) -> Translation {
-    translate_under(OnUnsupported::default(), snapshot)
+    translate_under(Policy::default(), snapshot)
 }
 
 /// Translates everything at once.
-pub fn translate_under(on_unsupported: OnUnsupported, snapshot: &Snapshot) -> Translation {
+pub fn translate_under(policy: impl Into<Policy>, snapshot: &Snapshot) -> Translation {
     let all = |kind: ResourceType| snapshot.iter(kind).map(move |r| Change { kind, name: r.name.clone() });
     let changes: Vec<Change> = ResourceType::ALL.into_iter().flat_map(all).collect();
-    let mut translator = Translator::new(on_unsupported);
+    let mut translator = Translator::new(policy);
     let delta = translator.apply(snapshot, &changes);
     Translation {
         objects: delta.puts.into_iter().collect(),

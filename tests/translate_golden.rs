@@ -1,4 +1,5 @@
-//! Golden cases: `tests/golden/<what it proves>/in.yaml` gives `out.json` and `issues.txt`, byte for byte.
+//! Golden cases: `tests/golden/<what it proves>/in.yaml` gives `out.json` and `issues.txt`, byte for byte; under the
+//! settings in `settings.yaml`, where there is one.
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test translate_golden` writes them anew; read the diff before you commit it.
 
@@ -9,15 +10,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use apisix_mesh::translate::{Translation, translate};
-use serde_json::Value;
+use apisix_mesh::{
+    config::Config,
+    translate::{Translation, translate_under},
+};
+use serde_json::{Map, Value};
 use support::{load, schema};
 
 #[test]
 fn golden() {
     let mut differing = Vec::new();
     for case in cases() {
-        let translation = translate(&load::snapshot(read(&case.join("in.yaml"))));
+        let translation = translate_under(&config(&case), &load::snapshot(read(&case.join("in.yaml"))));
         schema::check(&translation.objects);
         for (file, text) in [("out.json", objects(&translation)), ("issues.txt", issues(&translation))] {
             let file = case.join(file);
@@ -43,6 +47,16 @@ fn cases() -> Vec<PathBuf> {
     cases.sort();
     assert!(cases.len() >= 40, "only {} cases", cases.len());
     cases
+}
+
+fn config(case: &Path) -> Config {
+    let text = fs::read_to_string(case.join("settings.yaml")).unwrap_or_default();
+    let mut settings: Map<String, Value> = match text.as_str() {
+        "" => Map::new(),
+        text => serde_saphyr::from_str(text).unwrap_or_else(|e| panic!("{}: {e}", case.display())),
+    };
+    settings.insert("xds".to_owned(), Value::from("file:///in.yaml"));
+    Config::from_settings(settings).unwrap_or_else(|e| panic!("{}: {e}", case.display()))
 }
 
 fn read(file: &Path) -> Vec<(apisix_mesh::xds::ResourceType, apisix_mesh::xds::Resource)> {

@@ -7,6 +7,8 @@ use std::{fmt, sync::Arc};
 /// The order is make-before-break: an object only refers to objects of directories before its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Directory {
+    /// `/ssls`
+    Ssls,
     /// `/upstreams`
     Upstreams,
     /// `/routes`
@@ -15,11 +17,12 @@ pub enum Directory {
 
 impl Directory {
     /// All directories, in make-before-break order.
-    pub const ALL: [Directory; 2] = [Self::Upstreams, Self::Routes];
+    pub const ALL: [Directory; 3] = [Self::Ssls, Self::Upstreams, Self::Routes];
 
     /// The name in keys, without slashes.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Ssls => "ssls",
             Self::Upstreams => "upstreams",
             Self::Routes => "routes",
         }

@@ -71,6 +71,10 @@ pub struct InlineUpstream {
     /// How nodes are spoken to; http when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheme: Option<Scheme>,
+    /// With [`Scheme::Https`] and [`Scheme::Grpcs`]: what is shown to nodes. An upstream inside another object shows
+    /// nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ClientTls>,
     /// The Host header that nodes see.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pass_host: Option<PassHost>,
@@ -108,6 +112,7 @@ impl InlineUpstream {
         }
         if_there(&self.timeout, timeout).within("timeout")?;
         if_there(&self.retry_timeout, |n| zero_or_more(*n)).within("retry_timeout")?;
+        if_there(&self.tls, |tls| id(&tls.client_cert_id).within("client_cert_id")).within("tls")?;
         if_there(&self.upstream_host, |text| host(text)).within("upstream_host")?;
         let named = self.pass_host != Some(PassHost::Rewrite) || self.upstream_host.is_some();
         demand(named, &self.upstream_host, "must be there with pass_host: rewrite")
@@ -217,6 +222,13 @@ pub enum Scheme {
     Grpcs,
 }
 
+/// The client's side of TLS. APISIX checks no node's certificate: its `verify` is for Kafka alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClientTls {
+    /// The id of an object under `/ssls` of the type `client`; where it is not there, requests are answered with 5xx.
+    pub client_cert_id: String,
+}
+
 /// The Host header that nodes see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -296,6 +308,8 @@ mod tests {
             timeout: Some(timeout),
             pass_host: Some(PassHost::Rewrite),
             upstream_host: Some("a.com".to_owned()),
+            scheme: Some(Scheme::Https),
+            tls: Some(ClientTls { client_cert_id: "a".to_owned() }),
             retry_timeout: Some(0.0),
             checks: Some(checks),
             keepalive_pool: Some(KeepalivePool { size: Some(1), idle_timeout: Some(0.0), requests: Some(1) }),

@@ -7,7 +7,8 @@ use std::{fmt::Display, path::PathBuf, process::ExitCode, str::FromStr};
 
 use apisix_mesh::{
     agent::{objection, signals},
-    config::{Config, OnUnsupported, ProcessVars, SETTINGS, Setting, Vars as _, variable},
+    config::{Config, ProcessVars, SETTINGS, Setting, Vars as _, variable},
+    error::Error,
     instance::Instance,
     interception::{self, Options, Tables},
     status, translate, xds,
@@ -15,7 +16,8 @@ use apisix_mesh::{
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value, json};
 
-const ON_UNSUPPORTED: &str = "on_unsupported";
+/// The settings that translation depends on.
+const POLICY: [&str; 3] = ["on_unsupported", "upstream_tls", "workload_certificates"];
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
@@ -54,7 +56,7 @@ fn command() -> Command {
                         .num_args(1..)
                         .value_parser(clap::value_parser!(PathBuf)),
                 )
-                .args(SETTINGS.iter().filter(|s| s.name == ON_UNSUPPORTED).map(flag)),
+                .args(SETTINGS.iter().filter(|s| POLICY.contains(&s.name)).map(flag)),
         )
         .subcommand(
             Command::new("iptables")
@@ -153,16 +155,16 @@ fn parsed<T: FromStr<Err: Display>>(arguments: &ArgMatches, flag: &str) -> Resul
     text.parse().map_err(|error| format!("--{flag} {text:?}: {error}"))
 }
 
-/// The policy of `translate`: its flag, else its variable, else the default.
-fn policy(arguments: &ArgMatches) -> Result<OnUnsupported, String> {
-    let flag = arguments.get_one::<String>(ON_UNSUPPORTED).cloned();
-    let Some(name) = flag.or_else(|| ProcessVars.get(&variable(ON_UNSUPPORTED))) else {
-        return Ok(OnUnsupported::default());
-    };
-    let known = OnUnsupported::ALL.into_iter().find(|(known, _)| *known == name);
-    known
-        .map(|(_, policy)| policy)
-        .ok_or_else(|| format!("{ON_UNSUPPORTED}: {name:?} is none of closed, serve, strict"))
+/// The policy of `translate`: its flags, else their variables, else the defaults.
+fn policy(arguments: &ArgMatches) -> Result<Config, Error> {
+    let mut config = Config::default();
+    for name in POLICY {
+        let flag = arguments.get_one::<String>(name).cloned();
+        if let Some(value) = flag.or_else(|| ProcessVars.get(&variable(name))) {
+            config.set(name, &Value::from(value))?;
+        }
+    }
+    Ok(config)
 }
 
 fn translate_files(arguments: &ArgMatches) -> Outcome {
@@ -170,7 +172,7 @@ fn translate_files(arguments: &ArgMatches) -> Outcome {
     let policy = policy(arguments)?;
     let (loaded, problems) = xds::file::refuse(
         xds::file::merge(paths.iter().map(|path| xds::file::load(path))),
-        &objection(policy),
+        &objection(policy.on_unsupported),
     );
     let mut snapshot = xds::Snapshot::default();
     for resource in loaded {
@@ -179,7 +181,7 @@ fn translate_files(arguments: &ArgMatches) -> Outcome {
     for problem in &problems {
         eprintln!("apisix-mesh: {problem}");
     }
-    let translation = translate::translate_under(policy, &snapshot);
+    let translation = translate::translate_under(&policy, &snapshot);
     let mut objects = Map::new();
     for (key, object) in &translation.objects {
         objects.insert(key.to_string(), serde_json::from_slice(object)?);

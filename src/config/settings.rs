@@ -51,7 +51,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "workload_certificates",
         default: "false",
-        doc: "get the workload's certificate from Istio's certificate authority and keep it renewed, in memory alone; shown to the control plane where `xds_cert_file` is not set",
+        doc: "get the workload's certificate from Istio's certificate authority and keep it renewed, in memory alone unless `upstream_tls` hands it to APISIX; shown to the control plane where `xds_cert_file` is not set",
     },
     Setting {
         name: "workload_certificate_ttl",
@@ -102,6 +102,11 @@ pub const SETTINGS: &[Setting] = &[
         name: "on_unsupported",
         default: "closed",
         doc: "what becomes of routes that ask for what APISIX cannot do: `closed` answers 403 where security depends on it and serves the rest, `serve` serves all, `strict` refuses such resources (NACK)",
+    },
+    Setting {
+        name: "upstream_tls",
+        default: "off",
+        doc: "what becomes of clusters that ask for TLS to their endpoints: `off` leaves them to `on_unsupported`; `unverified` serves them over TLS, with the certificate of `workload_certificates` where they ask for the workload's (APISIX gets it, with its key, as an `ssl` object), but APISIX checks no endpoint's certificate or SPIFFE name: whoever answers in an endpoint's place reads all that is sent to it",
     },
     Setting { name: "log_level", default: "info", doc: "`error`, `warn`, `info` or `debug`" },
     Setting {

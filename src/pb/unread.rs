@@ -93,6 +93,8 @@ const DISABLED: u32 = 7;
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 const CONFIG_IS_OPTIONAL: u32 = 2;
 const CONFIG_DISABLED: u32 = 3;
+/// Declared for those who read them, and findings all the same: nothing honours them in full.
+const TLS_CONTEXTS: &str = "envoy.extensions.transport_sockets.tls.";
 
 static BY_NAME: Lazy<HashMap<&'static str, usize>> =
     Lazy::new(|| MESSAGES.iter().enumerate().map(|(at, m)| (m.name, at)).collect());
@@ -161,10 +163,9 @@ fn walk_any(
     let type_url = extension_type(text(any, 1), content);
     let name = message_name(type_url);
     let in_words = type_url != text(any, 1);
-    match BY_NAME
-        .get(name)
-        .filter(|_| !in_words && (name.starts_with("envoy.extensions.") || name == FILTER_CONFIG))
-    {
+    let is_read =
+        name == FILTER_CONFIG || (name.starts_with("envoy.extensions.") && !name.starts_with(TLS_CONTEXTS));
+    match BY_NAME.get(name).filter(|_| !in_words && is_read) {
         Some(&at) => walk_message(&MESSAGES[at], content, path, depth, found),
         None => {
             let type_url = if type_url.is_empty() { TYPE_URL_PREFIX } else { type_url };

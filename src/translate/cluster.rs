@@ -37,14 +37,14 @@ use crate::{
 
 use self::{discovery::Source, service::Service, settings::Settings};
 use super::{
-    Severity,
+    Policy, Severity,
     endpoint::Endpoints,
     note::{Note, Notes},
 };
 
 pub(super) use self::{
     subset::{Labels, labels},
-    transport::Sockets,
+    transport::{Socket, Sockets},
     variant::{HashKey, PassHost, Variant},
 };
 
@@ -158,8 +158,9 @@ pub(super) fn translate(
     resource: &Resource,
     snapshot: &Snapshot,
     variants: &BTreeSet<Variant>,
+    policy: Policy,
 ) -> ClusterUnit {
-    let mut run = Run { name: &resource.name, snapshot, variants, notes: Notes::default() };
+    let mut run = Run { name: &resource.name, snapshot, variants, policy, notes: Notes::default() };
     let mut unit = match Cluster::decode(resource.bytes.clone()) {
         Ok(cluster) => {
             note_unread(&resource.bytes, &mut run.notes);
@@ -179,6 +180,7 @@ struct Run<'a> {
     name: &'a Arc<str>,
     snapshot: &'a Snapshot,
     variants: &'a BTreeSet<Variant>,
+    policy: Policy,
     notes: Notes,
 }
 
@@ -195,24 +197,19 @@ impl Run<'_> {
     fn original_destination(&mut self, cluster: &Cluster) -> ClusterUnit {
         let detail = "inbound routes of one port go to that port on 127.0.0.1, other routes answer 503";
         self.notes.approximated(&Path::ROOT.field("type"), detail);
-        Sockets::of(cluster).note(0, 0, &mut self.notes);
+        // The pod's own port is spoken to in the clear, whatever the policy says of endpoints.
+        Sockets::of(cluster, Policy::default()).settle(&Endpoints::default(), &mut self.notes);
         let target = Target::OwnPort { port: None, connect_timeout: connect_timeout(cluster) };
         ClusterUnit { target, ..ClusterUnit::unpublished() }
     }
 
     fn aggregate(&mut self, cluster: &Cluster, clusters: Vec<String>) -> ClusterUnit {
-        let members = aggregate::gather(self.name, clusters, self.snapshot, &mut self.notes);
-        let (encrypted, all) = members.endpoints.count_encrypted();
-        if encrypted > 0 {
-            let path = Path::ROOT.field("cluster_type");
-            let detail =
-                format!("not supported: TLS, which {encrypted} of {all} endpoints of its members want");
-            self.notes.add(Severity::Security, &path, detail);
-        }
+        let members = aggregate::gather(self.name, clusters, self.snapshot, self.policy, &mut self.notes);
+        let socket = self.socket_of_members(&members.endpoints);
         let mut unit = match members.first {
             Some(first) => {
                 let settings = Settings { panic_threshold: panic_threshold(cluster), ..first };
-                self.publish(&settings, &members.endpoints, encrypted > 0)
+                self.publish(&settings, &members.endpoints, socket)
             }
             None => ClusterUnit::unpublished(),
         };
@@ -220,15 +217,36 @@ impl Run<'_> {
         unit
     }
 
+    fn socket_of_members(&mut self, endpoints: &Endpoints) -> Socket {
+        let path = Path::ROOT.field("cluster_type");
+        match endpoints.common_socket() {
+            Some(Socket::Clear) => Socket::Clear,
+            Some(socket @ (Socket::Tls | Socket::MutualTls)) => {
+                let detail =
+                    "its members are served over TLS that checks no endpoint (upstream_tls: unverified)";
+                self.notes.guard_told(&path, detail);
+                socket
+            }
+            Some(Socket::Unsupported) | None => {
+                let (encrypted, all) = endpoints.count_encrypted();
+                let detail =
+                    format!("not supported: TLS, which {encrypted} of {all} endpoints of its members want");
+                self.notes.add(Severity::Security, &path, detail);
+                Socket::Unsupported
+            }
+        }
+    }
+
     fn ordinary(&mut self, cluster: &Cluster, source: Source) -> ClusterUnit {
-        let settings = Settings::of(cluster, self.name, &source, &mut self.notes);
+        let settings = Settings::of(cluster, self.name, &source, self.policy, &mut self.notes);
         let mut assignment_notes = Notes::default();
         let endpoints =
             settings.endpoints(cluster, &source, self.snapshot, &mut self.notes, &mut assignment_notes);
-        let (encrypted, all) = endpoints.as_ref().map_or((0, 0), Endpoints::count_encrypted);
-        let encrypted = settings.reading.sockets.note(encrypted, all, &mut self.notes);
+        let none_yet = Endpoints::default();
+        let known = endpoints.as_ref().unwrap_or(&none_yet);
+        let socket = settings.reading.sockets.settle(known, &mut self.notes);
         let mut unit = match endpoints {
-            Some(endpoints) => self.publish(&settings, &endpoints, encrypted),
+            Some(endpoints) => self.publish(&settings, &endpoints, socket),
             // An upstream without nodes would turn a late answer into 503s.
             None => ClusterUnit::unpublished(),
         };
@@ -248,9 +266,9 @@ impl Run<'_> {
             .any(|note| note.severity == super::Severity::Security && !graded(&note.path))
     }
 
-    fn publish(&mut self, settings: &Settings, endpoints: &Endpoints, encrypted: bool) -> ClusterUnit {
-        let service = Service::new(self.name, settings, endpoints);
-        let encrypted = encrypted || self.is_unguarded();
+    fn publish(&mut self, settings: &Settings, endpoints: &Endpoints, socket: Socket) -> ClusterUnit {
+        let service = Service::new(self.name, settings, endpoints, socket, &mut self.notes);
+        let encrypted = socket == Socket::Unsupported || self.is_unguarded();
         let target = Target::Published {
             connect_timeout: settings.connect_timeout,
             hashes: settings.hashes,

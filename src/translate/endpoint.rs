@@ -26,7 +26,7 @@ use crate::{
 };
 
 use super::{
-    cluster::{self, Labels, Sockets},
+    cluster::{self, Labels, Socket, Sockets},
     note::Notes,
 };
 
@@ -88,8 +88,7 @@ pub(super) struct Host {
     pub health: Health,
     /// Empty if it has none.
     pub hostname: String,
-    /// It wants more than clear text.
-    pub encrypted: bool,
+    pub socket: Socket,
     /// What subsets are made of, in a cluster that has some.
     pub labels: Labels,
 }
@@ -121,7 +120,13 @@ impl Endpoints {
 
     /// How many hosts want more than clear text, and how many there are.
     pub fn count_encrypted(&self) -> (usize, usize) {
-        (self.hosts().filter(|h| h.encrypted).count(), self.hosts().count())
+        (self.hosts().filter(|h| h.socket != Socket::Clear).count(), self.hosts().count())
+    }
+
+    /// How all hosts are reached, in clear text if there are none; `None` where they differ.
+    pub fn common_socket(&self) -> Option<Socket> {
+        let first = self.hosts().next().map_or(Socket::Clear, |host| host.socket);
+        self.hosts().all(|host| host.socket == first).then_some(first)
     }
 
     /// Puts the levels of another cluster behind its own.
@@ -223,7 +228,7 @@ fn read_host(
         weight: lb_endpoint.load_balancing_weight.unwrap_or(1).max(1),
         health: health(lb_endpoint.health_status),
         hostname,
-        encrypted: reading.sockets.encrypt(lb_endpoint.metadata.as_ref(), locality.metadata.as_ref()),
+        socket: reading.sockets.of_endpoint(lb_endpoint.metadata.as_ref(), locality.metadata.as_ref()),
         labels: if reading.subsets { cluster::labels(lb_endpoint.metadata.as_ref()) } else { Labels::new() },
     })
 }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 use super::{
-    Delta, Issue, Severity,
+    Delta, Issue, Policy, Severity,
     action::Clusters,
     cluster::{self, Mirror, Target, Variant},
     config::ConfigKey,
@@ -35,7 +35,7 @@ use super::{
 /// Translates as resources change: a change re-runs only the units that read what changed.
 #[derive(Debug, Default)]
 pub struct Translator {
-    on_unsupported: OnUnsupported,
+    policy: Policy,
     clusters: HashMap<Arc<str>, ClusterState>,
     /// What is published of each cluster.
     upstreams: HashMap<Arc<str>, BTreeMap<Key, u64>>,
@@ -80,8 +80,8 @@ struct ClusterState {
 
 impl Translator {
     /// With nothing translated yet.
-    pub fn new(on_unsupported: OnUnsupported) -> Self {
-        Self { on_unsupported, ..Self::default() }
+    pub fn new(policy: impl Into<Policy>) -> Self {
+        Self { policy: policy.into(), ..Self::default() }
     }
 
     /// Re-runs the units that read what changed.
@@ -166,7 +166,7 @@ impl Translator {
 
     /// What was noted, and for a guard what the policy makes of it.
     fn detail(&self, note: &Note) -> String {
-        let consequence = match (note.severity, self.on_unsupported) {
+        let consequence = match (note.severity, self.policy.on_unsupported) {
             _ if note.told => "",
             (Severity::Security, OnUnsupported::Serve) => "; served all the same",
             (Severity::Security, _) => "; the routes it guards answer 403",
@@ -217,7 +217,7 @@ impl Translator {
         let mut upstreams = Vec::new();
         if let Some(resource) = snapshot.get(ResourceType::Cluster, name) {
             let variants = self.variants(name);
-            let unit = cluster::translate(resource, snapshot, &variants);
+            let unit = cluster::translate(resource, snapshot, &variants, self.policy);
             if let Some(assignment) = &unit.assignment {
                 self.assignment_users.add(assignment.clone(), name.clone());
             }
@@ -329,7 +329,7 @@ impl Translator {
                 id: key.id(at),
                 scope: self.ports.scope(destinations),
                 manager,
-                fail_closed: self.on_unsupported != OnUnsupported::Serve,
+                fail_closed: self.policy.on_unsupported != OnUnsupported::Serve,
             };
             unit.update(bytes, served, &targets, delta, &mut references);
             units.push(unit);

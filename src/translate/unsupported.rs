@@ -16,9 +16,9 @@ use crate::{
 };
 
 use super::{
-    Delta, Issue, Severity,
+    Delta, Issue, Policy, Severity,
     action::Clusters,
-    cluster::{self, Mirror, Target},
+    cluster::{self, ClusterUnit, Mirror, Target},
     id::Id,
     listener,
     manager::Manager,
@@ -30,7 +30,7 @@ use super::{
 /// The issues of traffic or above that come from the resource itself.
 pub fn unsupported(kind: ResourceType, resource: &Resource) -> Vec<Issue> {
     let notes = match kind {
-        ResourceType::Cluster => cluster::translate(resource, &Snapshot::default(), &BTreeSet::new()).notes,
+        ResourceType::Cluster => cluster(resource, &Snapshot::default()).notes,
         ResourceType::ClusterLoadAssignment => assignment(resource),
         ResourceType::Listener => listener(resource),
         ResourceType::RouteConfiguration => routes(&resource.bytes, "", &Manager::default()),
@@ -51,6 +51,11 @@ pub fn unsupported(kind: ResourceType, resource: &Resource) -> Vec<Issue> {
     issues
 }
 
+/// Under the default policy: who chose to be content with less refuses nothing for it.
+fn cluster(resource: &Resource, snapshot: &Snapshot) -> ClusterUnit {
+    cluster::translate(resource, snapshot, &BTreeSet::new(), Policy::default())
+}
+
 /// As a plain EDS cluster would use it.
 fn assignment(resource: &Resource) -> Vec<Note> {
     let user = Cluster {
@@ -60,8 +65,7 @@ fn assignment(resource: &Resource) -> Vec<Note> {
     };
     let mut snapshot = Snapshot::default();
     snapshot.insert(ResourceType::ClusterLoadAssignment, resource.clone());
-    cluster::translate(&Resource::new(&resource.name, &user.encode_to_vec()), &snapshot, &BTreeSet::new())
-        .assignment_notes
+    cluster(&Resource::new(&resource.name, &user.encode_to_vec()), &snapshot).assignment_notes
 }
 
 /// With the route configurations inside it.

@@ -118,6 +118,8 @@ impl Apisix {
             let value: Value = serde_json::from_slice(bytes).unwrap_or_else(|e| panic!("{key}: {e}"));
             match key.directory() {
                 Directory::Routes => apisix.add_route(&value),
+                // Who is shown to an upstream changes nothing of where a request goes.
+                Directory::Ssls => {}
                 Directory::Upstreams => {
                     apisix.upstreams.insert(key.id().to_owned(), Upstream::new(&value));
                 }

@@ -1,6 +1,6 @@
 //! What the types of `apisix` cannot show of their own JSON: that APISIX knows each field by this name, that each
-//! object stands under its own id, and that each upstream it names is there. All other rules are `Route::check`'s and
-//! `Upstream::check`'s.
+//! object stands under its own id, and that each upstream it names is there. All other rules are `Route::check`'s,
+//! `Upstream::check`'s and `Ssl::check`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +8,14 @@ use apisix_mesh::apisix::{Directory, Key};
 use bytes::Bytes;
 use serde_json::Value;
 
-const UPSTREAM: &str = "type hash_on key nodes timeout retries retry_timeout scheme pass_host upstream_host checks \
+const UPSTREAM: &str = "type hash_on key nodes timeout retries retry_timeout scheme tls pass_host upstream_host checks \
                         keepalive_pool";
 
 /// Each place and the fields that APISIX knows there; `*` for any.
 const KNOWN: &[(&str, &str)] = &[
     ("upstreams", "id name desc"),
     ("upstreams", UPSTREAM),
+    (".tls", "client_cert_id"),
     (".nodes", "host port weight priority"),
     (".timeout", "connect send read"),
     (".keepalive_pool", "size idle_timeout requests"),
@@ -29,6 +30,7 @@ const KNOWN: &[(&str, &str)] = &[
     (".checks.passive", "type healthy unhealthy"),
     (".passive.healthy", "http_statuses successes"),
     (".passive.unhealthy", "http_statuses http_failures tcp_failures timeouts"),
+    ("ssls", "id type cert key"),
     ("routes", "id name uris hosts priority vars timeout upstream upstream_id plugins enable_websocket"),
     (".upstream", UPSTREAM),
     (

@@ -10,7 +10,7 @@ use prost::Message;
 
 use crate::{
     pb::{envoy::config::cluster::v3::Cluster, path::Path},
-    translate::{endpoint::Endpoints, note::Notes},
+    translate::{Policy, endpoint::Endpoints, note::Notes},
     xds::{ResourceType, Snapshot},
 };
 
@@ -35,6 +35,7 @@ pub(super) fn gather(
     name: &Arc<str>,
     clusters: Vec<String>,
     snapshot: &Snapshot,
+    policy: Policy,
     notes: &mut Notes,
 ) -> Members {
     let path = Path::ROOT.field("cluster_type");
@@ -60,7 +61,7 @@ pub(super) fn gather(
                 notes.traffic(&path, format!("{member} has no upstream: it is left out"));
             }
             source => {
-                let settings = Settings::of(&cluster, &member, &source, &mut quiet);
+                let settings = Settings::of(&cluster, &member, &source, policy, &mut quiet);
                 let found =
                     settings.endpoints(&cluster, &source, snapshot, &mut quiet, &mut Notes::default());
                 let Some(endpoints) = found else { continue };
@@ -117,7 +118,7 @@ mod tests {
         let mut snapshot = Snapshot::default();
         snapshot.insert(ResourceType::Cluster, aggregate("b", &["a".to_owned(), "c".to_owned()]));
         let members = ["b".to_owned(), "absent".to_owned()].into();
-        let found = gather(&"a".into(), members, &snapshot, &mut Notes::default());
+        let found = gather(&"a".into(), members, &snapshot, Policy::default(), &mut Notes::default());
         assert_eq!(found.read, ["absent", "b", "c"].map(Arc::from).into());
         assert!(found.first.is_none());
     }
@@ -129,7 +130,7 @@ mod tests {
             snapshot.insert(ResourceType::Cluster, aggregate(&format!("{i}"), &[format!("{}", i + 1)]));
         }
         let mut notes = Notes::default();
-        let found = gather(&"0".into(), vec!["1".to_owned()], &snapshot, &mut notes);
+        let found = gather(&"0".into(), vec!["1".to_owned()], &snapshot, Policy::default(), &mut notes);
         assert_eq!(found.read.len(), MAX_CLUSTERS);
         assert_eq!(notes.into_vec().len(), 1);
     }

@@ -16,6 +16,7 @@ use crate::{
 
 use super::{
     settings::Settings,
+    transport::Socket,
     variant::{PassHost, Variant},
 };
 
@@ -40,9 +41,16 @@ enum Hostnames<'a> {
 }
 
 impl<'a> Service<'a> {
-    /// The cluster of this name.
-    pub fn new(cluster: &'a str, settings: &'a Settings, endpoints: &'a Endpoints) -> Self {
+    /// The cluster of this name, whose endpoints are reached in this way.
+    pub fn new(
+        cluster: &'a str,
+        settings: &'a Settings,
+        endpoints: &'a Endpoints,
+        socket: Socket,
+        notes: &mut Notes,
+    ) -> Self {
         let mut spec = settings.spec.clone();
+        socket.apply(&mut spec, notes);
         spec.nodes = endpoint::nodes(endpoints, settings.panic_threshold);
         if let (Some(checks), Some(port)) = (&mut spec.checks, endpoints.check_port) {
             checks.active.port = Some(port);
@@ -141,7 +149,10 @@ mod tests {
                 ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
             },
         },
-        translate::cluster::{ClusterUnit, HashKey, Target, translate},
+        translate::{
+            Policy,
+            cluster::{ClusterUnit, HashKey, Target, translate},
+        },
         xds::{Resource, Snapshot},
     };
 
@@ -171,7 +182,7 @@ mod tests {
     fn unit(cluster: &Cluster, variants: &[Variant]) -> ClusterUnit {
         let bytes = prost::Message::encode_to_vec(cluster);
         let variants = variants.iter().cloned().collect();
-        translate(&Resource::new("a", &bytes), &Snapshot::default(), &variants)
+        translate(&Resource::new("a", &bytes), &Snapshot::default(), &variants, Policy::default())
     }
 
     fn hash() -> Variant {

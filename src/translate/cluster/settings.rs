@@ -11,6 +11,7 @@ use crate::{
         path::Path,
     },
     translate::{
+        Policy,
         endpoint::{self, Endpoints, Reading},
         note::Notes,
     },
@@ -19,7 +20,7 @@ use crate::{
 
 use super::{
     NO_TIMEOUT, breaker, connect_timeout, discovery::Source, health, outlier, panic_threshold,
-    policy::Policy, protocol, subset::Subsets, transport::Sockets,
+    policy::Policy as Balancing, protocol, subset::Subsets, transport::Sockets,
 };
 
 /// The settings of a cluster.
@@ -41,20 +42,20 @@ pub(super) struct Settings {
 
 impl Settings {
     /// The settings of the cluster `name`, whose endpoints come from `source`.
-    pub fn of(cluster: &Cluster, name: &str, source: &Source, notes: &mut Notes) -> Self {
-        let policy = Policy::of(cluster, notes);
+    pub fn of(cluster: &Cluster, name: &str, source: &Source, policy: Policy, notes: &mut Notes) -> Self {
+        let balancing = Balancing::of(cluster, notes);
         let active = health::active(cluster, name, notes);
         let connect_timeout = connect_timeout(cluster);
         let timeout = Timeout { connect: connect_timeout, send: NO_TIMEOUT, read: NO_TIMEOUT };
         let reading = Reading {
-            localities: policy.localities,
-            sockets: Sockets::of(cluster),
+            localities: balancing.localities,
+            sockets: Sockets::of(cluster, policy),
             resolved: matches!(source, Source::Dns(_)),
             checked: active.is_some(),
-            subsets: policy.subsets.is_some(),
+            subsets: balancing.subsets.is_some(),
         };
         let mut spec = InlineUpstream {
-            balancer: policy.balancer,
+            balancer: balancing.balancer,
             timeout: Some(timeout),
             checks: checks(active, cluster, notes),
             ..InlineUpstream::default()
@@ -64,11 +65,11 @@ impl Settings {
         let panic_threshold = panic_threshold(cluster);
         Self {
             connect_timeout,
-            hashes: policy.hashes,
+            hashes: balancing.hashes,
             panic_threshold,
             reading,
             max_requests: breaker::max_requests(cluster, http2, notes),
-            subsets: policy.subsets,
+            subsets: balancing.subsets,
             spec,
         }
     }

@@ -174,7 +174,7 @@ mod tests {
             weight: 1,
             health: Health::Healthy,
             hostname: String::new(),
-            encrypted: false,
+            socket: Default::default(),
             labels: labels(text),
         };
         let hosts = hosts.iter().map(host).collect();

@@ -213,7 +213,7 @@ mod tests {
                 weight: 1,
                 health,
                 hostname: String::new(),
-                encrypted: false,
+                socket: Default::default(),
                 labels: Default::default(),
             }
         };
