@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::{
-    config::{Config, NO_ENDPOINT, OnUnsupported, ProcessVars},
+    config::{Config, NO_ENDPOINT, OnUnsupported, ProcessVars, UpstreamTls},
     error::Error,
     etcd,
     identity::{IdentityStatus, Renewal},
@@ -26,11 +26,14 @@ use crate::{
     xds::{Source, SourceStatus},
 };
 
+mod credential;
 pub mod signals;
 mod source;
 mod workload;
 
 pub use source::objection;
+
+use credential::Credential;
 
 /// How long [`Agent::stop`] waits for its thread; nginx is not kept from quitting by a library that hangs.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
@@ -74,6 +77,7 @@ impl Agent {
     ) -> Result<Self, Error> {
         let mut options = source::options(&config, &ProcessVars);
         let renewal = workload::renewal(&config, &ProcessVars, &mut options)?;
+        let credential = Credential::new(&config, options.security.identity.clone());
         let source = Source::new(&config.xds, options)?;
         let listener = listen(&config)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -92,7 +96,7 @@ impl Agent {
             config,
         });
         let (stop, stopped) = watch::channel(false);
-        let street = Street { shared: shared.clone(), source, renewal, listener, stopped };
+        let street = Street { shared: shared.clone(), source, renewal, credential, listener, stopped };
         let thread = signals::spawn("apisix-mesh", move || {
             runtime.block_on(street.run());
             // Not before all tasks are gone: then nothing is published any more.
@@ -173,16 +177,22 @@ struct Street {
     shared: Arc<Shared>,
     source: Source,
     renewal: Option<Renewal>,
+    credential: Credential,
     listener: Option<etcd::Listener>,
     stopped: watch::Receiver<bool>,
 }
 
 impl Street {
     async fn run(self) {
-        let Self { shared, source, renewal, listener, mut stopped } = self;
+        let Self { shared, source, renewal, credential, listener, mut stopped } = self;
         info!(xds = shared.config.xds, etcd = shared.config.etcd_listen, "started");
         if shared.config.on_unsupported == OnUnsupported::Serve {
             warn!("on_unsupported is serve: routes whose guards cannot be honoured are served without them");
+        }
+        if shared.config.upstream_tls == UpstreamTls::Unverified {
+            warn!(
+                "upstream_tls is unverified: endpoints that ask for TLS get it, and nobody checks who they are"
+            );
         }
         let options = etcd::Options { prefix: shared.config.etcd_prefix.clone(), ..etcd::Options::default() };
         let mut shutdown = stopped.clone();
@@ -195,7 +205,7 @@ impl Street {
             tokio::spawn(renewal.run());
         }
         // A task of its own, so that a panic in it takes nothing else down: the last configuration stays served.
-        let pipeline = tokio::spawn(publish(shared, source));
+        let pipeline = tokio::spawn(publish(shared, source, credential));
         let source_ends = pipeline.abort_handle();
         tokio::spawn(async move {
             if let Err(cause) = pipeline.await
@@ -217,33 +227,38 @@ impl Street {
 
 /// Moves each update down the street. The first one is published when it is complete, in place of all that a former
 /// process left: an empty answer before that would wipe APISIX's routes.
-async fn publish(shared: Arc<Shared>, mut source: Source) {
-    let mut waiting = Vec::new();
-    let mut is_complete = false;
+async fn publish(shared: Arc<Shared>, mut source: Source, mut credential: Credential) {
+    publish_first(&shared, &mut source, &mut credential).await;
     loop {
-        let update = source.next().await;
-        waiting.extend(update.changes);
-        if !is_complete && !update.complete {
-            continue;
-        }
-        let delta = shared.translator.lock().apply(source.snapshot(), &waiting);
-        waiting.clear();
-        if is_complete {
-            shared.store.commit(&delta);
-        } else {
-            is_complete = true;
-            shared.store.commit_all(delta);
-            let snapshot = shared.store.snapshot();
-            info!(
-                revision = snapshot.revision(),
-                objects = snapshot.len(),
-                "the first configuration is complete"
-            );
-        }
         // Those who wait for the revision go first, all the way to their sockets; then the answer to the control
         // plane is put together, which takes longer in a larger mesh.
         for _ in 0..TURNS_TO_A_SOCKET {
             tokio::task::yield_now().await;
         }
+        let delta = tokio::select! {
+            update = source.next() => shared.translator.lock().apply(source.snapshot(), &update.changes),
+            delta = credential.renewed() => delta,
+        };
+        shared.store.commit(&delta);
     }
+}
+
+/// Waits until all that the first configuration needs is there, or was waited for long enough.
+async fn publish_first(shared: &Shared, source: &mut Source, credential: &mut Credential) {
+    let mut waiting = Vec::new();
+    let mut is_complete = false;
+    while !(is_complete && credential.is_settled()) {
+        tokio::select! {
+            update = source.next() => {
+                waiting.extend(update.changes);
+                is_complete |= update.complete;
+            }
+            () = credential.settle(), if !credential.is_settled() => {}
+        }
+    }
+    let mut delta = shared.translator.lock().apply(source.snapshot(), &waiting);
+    credential.add_to_first(&mut delta, &shared.store.snapshot());
+    shared.store.commit_all(delta);
+    let snapshot = shared.store.snapshot();
+    info!(revision = snapshot.revision(), objects = snapshot.len(), "the first configuration is complete");
 }

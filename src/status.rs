@@ -1,12 +1,13 @@
 //! What the library knows of itself, for people: one JSON object.
 //!
 //! In: the state of every stage. Out: `{"version", "pid", "role", "ready", "revision", "objects", "state", "etcd", "xds",
-//! "identity", "routing", "issues"}`, the last five from the host. Never here: a decision.
+//! "identity", "routing", "issues"}`, the last five from the host. Never here: a decision, a key.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    apisix::Ssl,
     config::Config,
     identity::IdentityStatus,
     state::Found,
@@ -90,6 +91,11 @@ impl Report<'_> {
             report["xds"] = json!(host.source);
             if let Some(identity) = host.identity {
                 report["identity"] = json!(identity);
+                if config.publishes_key() {
+                    let key = Ssl::workload_key();
+                    let is_there = snapshot.get(key.as_str()).is_some();
+                    report["identity"]["published_as"] = json!(is_there.then_some(key.as_str()));
+                }
             }
             report["routing"] = json!(host.routing);
             report["issues"] = shown(host.issues);

@@ -20,11 +20,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("etcd", &["apisix", "error", "pb", "store"]),
     ("state", &["apisix", "store"]),
     ("interception", &["error"]),
-    ("status", &["config", "identity", "state", "store", "translate", "xds"]),
+    ("status", &["apisix", "config", "identity", "state", "store", "translate", "xds"]),
     ("metrics", &["apisix", "config", "status", "store", "translate"]),
     (
         "agent",
         &[
+            "apisix",
             "config",
             "error",
             "etcd",

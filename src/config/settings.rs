@@ -106,7 +106,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "upstream_tls",
         default: "off",
-        doc: "what becomes of clusters that ask for TLS to their endpoints: `off` leaves them to `on_unsupported`; `unverified` serves them over TLS, with the certificate of `workload_certificates` where they ask for the workload's (APISIX gets it, with its key, as an `ssl` object), but APISIX checks no endpoint's certificate or SPIFFE name: whoever answers in an endpoint's place reads all that is sent to it",
+        doc: "what becomes of clusters that ask for TLS to their endpoints: `off` leaves them to `on_unsupported`; `unverified` serves them over TLS, with the certificate of `workload_certificates` where they ask for the workload's (APISIX gets it as an `ssl` object, and whoever reaches `etcd_listen` can read its key), but APISIX checks no endpoint's certificate or SPIFFE name: whoever answers in an endpoint's place reads all that is sent to it",
     },
     Setting { name: "log_level", default: "info", doc: "`error`, `warn`, `info` or `debug`" },
     Setting {

@@ -1,4 +1,5 @@
 //! A certificate authority of Istio's kind for tests: real gRPC over TLS, each answer up to the test.
+#![allow(dead_code)] // Each user includes this file and needs a part of it.
 
 use std::{net::SocketAddr, sync::Arc};
 
