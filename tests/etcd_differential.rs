@@ -344,6 +344,8 @@ async fn comparisons_agree(pair: &Pair) {
 /// From any revision on, with and without filters and previous values, the same events in the same order. How they
 /// are spread over messages is not compared: etcd puts many revisions into one.
 async fn replays_agree(pair: &Pair, known: &[(i64, i64)]) {
+    // From the last one, a deletion, a watch without deletions would have nothing to tell.
+    let (_, known) = known.split_last().expect("there is a history");
     for (place, &(ours, real)) in known.iter().enumerate().step_by(7) {
         let filters = [json!([]), json!(["NOPUT"]), json!(["NODELETE"])][place % 3].clone();
         let request = |start: i64| {
