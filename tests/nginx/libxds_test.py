@@ -133,7 +133,9 @@ class Mesh:
             for line in history:
                 assert line["keys"] > 0, line
         equal(self.nginx.log_lines("error"), [])
-        equal([line for line in self.nginx.log_lines("alert") if "signal 9" not in line], [])
+        # A worker that is killed may hold the lock of a dictionary: the master takes it away and says so.
+        expected = ("signal 9", "was locked by")
+        equal([line for line in self.nginx.log_lines("alert") if not any(part in line for part in expected)], [])
 
     def lines(self, part):
         """Lines of the library, which go to standard error where no module takes them."""
