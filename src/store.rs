@@ -75,15 +75,20 @@ pub struct Commit {
 pub struct Options {
     /// Commits kept, at least one.
     pub max_commits: usize,
-    /// Bytes of keys and values kept in commits; the last commit is kept whatever its size.
+    /// Bytes that they take; the last commit is kept whatever its size.
     pub max_bytes: usize,
+    /// How much older than the last commit one may be, by their revisions.
+    pub max_age: Duration,
     /// The last revision of a former life, if known: revisions go on above it.
     pub after: Revision,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_commits: 4096, max_bytes: 32 << 20, after: 0 }
+        // APISIX is back within a second when a watch is cut, and within a minute when it hangs: this is room for some
+        // hundred changes a second meanwhile. What has not been seen for a day is read anew.
+        let max_age = Duration::from_hours(24);
+        Self { max_commits: 16_384, max_bytes: 32 << 20, max_age, after: 0 }
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     endpoint::{Endpoint, VERSION},
     json::{self, Objects},
     status::Refusal,
+    watch::Messages,
 };
 use crate::pb::etcdserverpb::WatchRequest;
 
@@ -101,7 +102,7 @@ async fn watch(endpoint: &Arc<Endpoint>, body: Incoming) -> Result<Response<Body
     let first = requests.next().await.transpose()?;
     endpoint.store.ready().await;
     let requests = tokio_stream::iter(first.map(Ok)).chain(requests);
-    let responses = endpoint.watch(requests);
+    let responses = endpoint.watch(Messages::EachCommit, requests);
     Ok(stream(responses.map(|response| match response {
         Ok(response) => json::encode_result("WatchResponse", &response),
         Err(refusal) => refusal.stream_body().to_string(),

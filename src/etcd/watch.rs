@@ -4,77 +4,73 @@
 //! them; what is not asked for costs nothing. Never here: I/O, a clock, a queue of events: a watch is a position in
 //! the history, so a slow reader holds up nobody, and nothing is lost between replay and live (etcd#20655).
 //!
-//! Where this is not etcd: a watch from a revision that is still to come is cancelled, because it means that a former
-//! life of this endpoint was ahead, and waiting would leave the client with that life's state (contract section 2,
-//! duty 3).
+//! The revisions in the headers of a stream never fall. Where this is not etcd: a watch from a revision that is still to
+//! come is cancelled, because it means that a former life of this endpoint was ahead, and waiting would leave the client
+//! with that life's state (contract section 2, duty 3).
 
+mod fragment;
+mod position;
 mod stream;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
+};
 
+use self::position::{Position, Progress};
 use super::{
     endpoint::header,
     keyspace::{Interval, Keyspace},
 };
 use crate::{
-    pb::{
-        etcdserverpb::{
-            WatchCreateRequest, WatchRequest, WatchResponse, watch_create_request::FilterType,
-            watch_request::RequestUnion,
-        },
-        mvccpb,
-    },
-    store::{Commit, Event, Revision, Snapshot},
+    pb::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion},
+    store::{Compacted, Revision, Snapshot},
 };
 
 /// A stream with more is a client that leaks them.
 const MAX_WATCHES: usize = 4096;
 /// Stands for no watch in a response.
 const NO_WATCH: i64 = -1;
+/// Below this many bytes of events a message takes another commit.
+const FULL_MESSAGE: usize = 1 << 20;
+
+/// How the events of a stream are put into messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Messages {
+    /// As etcd does: all that a watch has not seen, up to a bound, at the revision of the store.
+    Merged,
+    /// As APISIX needs it (contract section 2): one commit each, at its revision, so that revisions rise from message to
+    /// message and a directory that was loaded meanwhile can tell what it has. What missed something goes on from the
+    /// present, since APISIX loads all directories anew.
+    EachCommit,
+}
 
 /// The watches of one stream.
 #[derive(Debug)]
 pub(super) struct Watches {
     keyspace: Keyspace,
-    watches: BTreeMap<i64, Watch>,
+    messages: Messages,
+    watches: BTreeMap<i64, Position>,
     next_id: i64,
+    /// The watch that was last looked at: all have their turn.
+    turn: i64,
     replies: VecDeque<WatchResponse>,
     progress_wanted: bool,
-}
-
-#[derive(Debug)]
-struct Watch {
-    /// Of keys as the store has them: every event of every commit is held against it.
-    interval: Interval,
-    /// The first revision that has not been looked at.
-    next: Revision,
-    puts: bool,
-    deletes: bool,
-    with_previous: bool,
-    progress: Progress,
-}
-
-/// What a watch that is quiet gets.
-#[derive(Debug, PartialEq, Eq)]
-enum Progress {
-    /// Nothing: unasked progress is an error in APISIX (contract section 1, "Reader rules").
-    Never,
-    /// Nothing yet: an interval has not passed without an event.
-    Active,
-    /// A notice at the next interval.
-    Quiet,
-    /// A notice as soon as it is synced.
-    Due,
+    /// The highest revision that was told.
+    told: Revision,
 }
 
 impl Watches {
-    pub(super) fn new(keyspace: Keyspace) -> Self {
+    pub(super) fn new(keyspace: Keyspace, messages: Messages) -> Self {
         Self {
             keyspace,
+            messages,
             watches: BTreeMap::new(),
             next_id: 0,
+            turn: NO_WATCH,
             replies: VecDeque::new(),
             progress_wanted: false,
+            told: 0,
         }
     }
 
@@ -89,21 +85,31 @@ impl Watches {
     }
 
     fn create(&mut self, request: WatchCreateRequest, snapshot: &Snapshot) {
-        let created = WatchResponse { created: true, ..response(snapshot.revision(), NO_WATCH) };
         let interval = interval(&request);
         if let Some(reason) = self.refusal(request.watch_id, &interval) {
+            let refused = self.response(snapshot.revision(), NO_WATCH);
             let cancel_reason = reason.to_owned();
-            self.replies.push_back(WatchResponse { canceled: true, cancel_reason, ..created });
+            self.replies.push_back(WatchResponse { created: true, canceled: true, cancel_reason, ..refused });
             return;
         }
         let id = if request.watch_id == 0 { self.free_id() } else { request.watch_id };
-        self.replies.push_back(WatchResponse { watch_id: id, ..created });
+        let created = self.response(self.before_the_first_event(request.start_revision, snapshot), id);
+        self.replies.push_back(WatchResponse { created: true, ..created });
         if request.start_revision > snapshot.revision() + 1 {
-            self.replies.push_back(compacted(id, snapshot, snapshot.revision()));
+            let cancelled = self.compacted(id, snapshot, snapshot.revision());
+            self.replies.push_back(cancelled);
             return;
         }
         let interval = self.keyspace.stored(&interval);
-        self.watches.insert(id, Watch::new(&request, interval, snapshot));
+        self.watches.insert(id, Position::new(&request, interval, snapshot));
+    }
+
+    /// The revision to tell before a replay, whose messages may have lower ones than the store.
+    fn before_the_first_event(&self, start: Revision, snapshot: &Snapshot) -> Revision {
+        match self.messages {
+            Messages::EachCommit if start > 0 => snapshot.revision().min(start - 1),
+            _ => snapshot.revision(),
+        }
     }
 
     fn refusal(&self, id: i64, interval: &Interval) -> Option<&'static str> {
@@ -129,19 +135,14 @@ impl Watches {
     /// A watch that is not there is no answer: clients cancel twice.
     fn cancel(&mut self, id: i64, snapshot: &Snapshot) {
         if self.watches.remove(&id).is_some() {
-            self.replies.push_back(WatchResponse { canceled: true, ..response(snapshot.revision(), id) });
+            let cancelled = self.response(snapshot.revision(), id);
+            self.replies.push_back(WatchResponse { canceled: true, ..cancelled });
         }
     }
 
     /// An interval has passed: watches that had no event in it, and want to know, are told the revision.
     pub(super) fn interval_passed(&mut self) {
-        for watch in self.watches.values_mut() {
-            match watch.progress {
-                Progress::Active => watch.progress = Progress::Quiet,
-                Progress::Quiet => watch.progress = Progress::Due,
-                Progress::Never | Progress::Due => {}
-            }
-        }
+        self.watches.values_mut().for_each(Position::interval_passed);
     }
 
     /// The next response, nothing if all watches have seen the snapshot.
@@ -149,7 +150,8 @@ impl Watches {
         if let Some(reply) = self.replies.pop_front() {
             return Some(reply);
         }
-        while let Some(id) = self.furthest_behind(snapshot) {
+        while let Some(id) = self.next_behind(snapshot) {
+            self.turn = id;
             if let Some(response) = self.advance(id, snapshot) {
                 return Some(response);
             }
@@ -157,90 +159,77 @@ impl Watches {
         self.next_progress(snapshot)
     }
 
-    fn furthest_behind(&self, snapshot: &Snapshot) -> Option<i64> {
-        let lagging = self.watches.iter().filter(|(_, watch)| watch.next <= snapshot.revision());
-        lagging.min_by_key(|(_, watch)| watch.next).map(|(&id, _)| id)
+    /// The next watch, in turn, that has not seen the snapshot.
+    fn next_behind(&self, snapshot: &Snapshot) -> Option<i64> {
+        let after = self.watches.range((Bound::Excluded(self.turn), Bound::Unbounded));
+        after
+            .chain(self.watches.range(..=self.turn))
+            .find(|(_, watch)| watch.is_behind(snapshot))
+            .map(|(&id, _)| id)
     }
 
-    /// Moves a watch to its next commit with events, or to the end, or out if history does not reach back to it.
+    /// Moves a watch over its next commits with events, or to the end, or out if history does not reach back to it.
     fn advance(&mut self, id: i64, snapshot: &Snapshot) -> Option<WatchResponse> {
         let watch = self.watches.get_mut(&id)?;
-        let commits = match snapshot.commits_from(watch.next) {
-            Ok(commits) => commits,
+        let enough = match self.messages {
+            Messages::Merged => FULL_MESSAGE,
+            Messages::EachCommit => 1,
+        };
+        let events = match watch.next_events(&self.keyspace, snapshot, enough) {
+            Ok(events) => events,
             Err(gone) => {
                 self.watches.remove(&id);
-                return Some(compacted(id, snapshot, gone.oldest));
+                return Some(self.missed(id, snapshot, gone));
             }
         };
-        for commit in commits {
-            watch.next = commit.revision + 1;
-            let events = watch.events(&self.keyspace, commit);
-            if !events.is_empty() {
-                watch.progress.saw_event();
-                return Some(WatchResponse { events, ..response(commit.revision, id) });
-            }
+        if events.is_empty() {
+            return None;
         }
-        watch.next = snapshot.revision() + 1;
-        None
+        let (seen, in_fragments) = (watch.seen(), watch.in_fragments());
+        let response = WatchResponse { events, ..self.response(self.revision_of(seen, snapshot), id) };
+        if !in_fragments {
+            return Some(response);
+        }
+        self.replies.extend(fragment::fragments(response));
+        self.replies.pop_front()
+    }
+
+    fn revision_of(&self, seen: Revision, snapshot: &Snapshot) -> Revision {
+        match self.messages {
+            Messages::Merged => snapshot.revision(),
+            Messages::EachCommit => seen,
+        }
+    }
+
+    fn missed(&mut self, id: i64, snapshot: &Snapshot, gone: Compacted) -> WatchResponse {
+        let go_on = match self.messages {
+            Messages::Merged => gone.oldest,
+            Messages::EachCommit => snapshot.revision(),
+        };
+        self.compacted(id, snapshot, go_on)
     }
 
     /// Only for what is synced: progress says that everything up to the revision has been sent (etcd#15220).
     fn next_progress(&mut self, snapshot: &Snapshot) -> Option<WatchResponse> {
         if std::mem::take(&mut self.progress_wanted) {
-            return Some(response(snapshot.revision(), NO_WATCH));
+            return Some(self.response(snapshot.revision(), NO_WATCH));
         }
         let (&id, watch) = self.watches.iter_mut().find(|(_, watch)| watch.progress == Progress::Due)?;
         watch.progress = Progress::Quiet;
-        Some(response(snapshot.revision(), id))
-    }
-}
-
-impl Watch {
-    fn new(request: &WatchCreateRequest, interval: Interval, snapshot: &Snapshot) -> Self {
-        let wants = |filter: FilterType| !request.filters.contains(&(filter as i32));
-        Self {
-            interval,
-            next: if request.start_revision == 0 { snapshot.revision() + 1 } else { request.start_revision },
-            puts: wants(FilterType::Noput),
-            deletes: wants(FilterType::Nodelete),
-            with_previous: request.prev_kv,
-            progress: if request.progress_notify { Progress::Active } else { Progress::Never },
-        }
+        Some(self.response(snapshot.revision(), id))
     }
 
-    fn events(&self, keyspace: &Keyspace, commit: &Commit) -> Vec<mvccpb::Event> {
-        let wanted = commit.events.iter().filter(|event| self.wants(event));
-        wanted.map(|event| self.event(keyspace, event, commit.revision)).collect()
+    fn response(&mut self, revision: Revision, watch_id: i64) -> WatchResponse {
+        self.told = self.told.max(revision);
+        WatchResponse { header: Some(header(self.told)), watch_id, ..WatchResponse::default() }
     }
 
-    fn wants(&self, event: &Event) -> bool {
-        let kind = if event.current.is_some() { self.puts } else { self.deletes };
-        kind && self.interval.contains(event.key.as_str().as_bytes())
-    }
-
-    fn event(&self, keyspace: &Keyspace, event: &Event, revision: Revision) -> mvccpb::Event {
-        let previous = event.previous.as_ref().filter(|_| self.with_previous);
-        let (kind, kv) = match &event.current {
-            Some(kv) => (mvccpb::event::EventType::Put, keyspace.pair(&event.key, kv)),
-            None => {
-                let key = keyspace.join(event.key.as_str());
-                let gone = mvccpb::KeyValue { key, mod_revision: revision, ..Default::default() };
-                (mvccpb::event::EventType::Delete, gone)
-            }
-        };
-        mvccpb::Event {
-            r#type: kind as i32,
-            kv: Some(kv),
-            prev_kv: previous.map(|kv| keyspace.pair(&event.key, kv)),
-        }
-    }
-}
-
-impl Progress {
-    fn saw_event(&mut self) {
-        if *self != Self::Never {
-            *self = Self::Active;
-        }
+    /// The end of a watch that missed something. The revision named can itself be watched, or the client would go round
+    /// and round (contract section 2, duty 4).
+    fn compacted(&mut self, watch_id: i64, snapshot: &Snapshot, compact_revision: Revision) -> WatchResponse {
+        tracing::info!(watch_id, compact_revision, "watch cancelled: its start is not in the history");
+        let cancelled = self.response(snapshot.revision(), watch_id);
+        WatchResponse { canceled: true, compact_revision, ..cancelled }
     }
 }
 
@@ -248,17 +237,6 @@ impl Progress {
 fn interval(request: &WatchCreateRequest) -> Interval {
     let key = if request.key.is_empty() { bytes::Bytes::from_static(b"\0") } else { request.key.clone() };
     Interval::new(key, request.range_end.clone())
-}
-
-fn response(revision: Revision, watch_id: i64) -> WatchResponse {
-    WatchResponse { header: Some(header(revision)), watch_id, ..WatchResponse::default() }
-}
-
-/// The end of a watch that missed something. The revision named can itself be watched, or the client would go round
-/// and round (contract section 2, duty 4).
-fn compacted(watch_id: i64, snapshot: &Snapshot, compact_revision: Revision) -> WatchResponse {
-    tracing::info!(watch_id, compact_revision, "watch cancelled: its start is not in the history");
-    WatchResponse { canceled: true, compact_revision, ..response(snapshot.revision(), watch_id) }
 }
 
 #[cfg(test)]

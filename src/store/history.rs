@@ -2,13 +2,17 @@
 //!
 //! In: commits, oldest first. Out: those from a revision on, or that it is too long ago. Never here: more than the
 //! bounds, except for the last commit, which always stays: the revision that a client is told to go on from must be
-//! one that it can watch (contract section 2, duty 4).
+//! one that it can watch (contract section 2, duty 4); or a clock: revisions are one, so that a commit's age is how far
+//! the newest is ahead of it, and history is let go as something new comes, not as time passes.
 
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 
-use super::{Commit, Options, Revision};
+use super::{Commit, Event, Options, Revision};
+
+/// What a commit costs without its events: a node of the tree, its own record, and what the allocator adds.
+const NODE: usize = 256;
 
 /// The revision asked for is older than history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,27 +25,36 @@ pub struct Compacted {
 pub(super) struct History {
     commits: RedBlackTreeMapSync<Revision, Arc<Commit>>,
     bytes: usize,
-    /// The last revision of a former life whose objects were taken over, until a commit after it is dropped; or 0.
-    taken_over: Revision,
+    /// The last revision up to which changes are not known; 0 before there is anything.
+    gone: Revision,
 }
 
 impl History {
     /// That of a store that takes over what a former life left at `revision`.
     pub(super) fn taken_over(revision: Revision) -> Self {
-        Self { taken_over: revision, ..Self::default() }
+        Self { gone: revision, ..Self::default() }
     }
 
-    /// The oldest revision that can be read and watched; 0 if there is none.
+    /// The oldest revision to name to a reader: one that it can read and watch; 0 if there is none.
     pub(super) fn oldest(&self) -> Revision {
-        if self.taken_over > 0 {
-            return self.taken_over + 1;
+        match self.commits.first() {
+            Some((&revision, _)) => revision,
+            None if self.gone > 0 => self.gone + 1,
+            None => 0,
         }
-        self.commits.first().map_or(0, |(&revision, _)| revision)
+    }
+
+    /// Whether all changes at this revision and after it are known.
+    pub(super) fn reaches(&self, revision: Revision) -> bool {
+        revision > self.gone
     }
 
     /// The history with one more commit, and without those that no longer fit.
     pub(super) fn after(&self, commit: Arc<Commit>, options: &Options) -> Self {
         let mut next = self.clone();
+        if next.gone == 0 {
+            next.gone = commit.revision - 1;
+        }
         next.bytes += bytes(&commit);
         next.commits.insert_mut(commit.revision, commit);
         while next.commits.size() > 1 && next.is_over(options) {
@@ -51,7 +64,11 @@ impl History {
     }
 
     fn is_over(&self, options: &Options) -> bool {
-        self.commits.size() > options.max_commits || self.bytes > options.max_bytes
+        let oldest = self.commits.first().map_or(0, |(&revision, _)| revision);
+        let newest = self.commits.last().map_or(0, |(&revision, _)| revision);
+        self.commits.size() > options.max_commits
+            || self.bytes > options.max_bytes
+            || u128::from(oldest.abs_diff(newest)) > options.max_age.as_millis()
     }
 
     fn drop_oldest(&mut self) {
@@ -60,7 +77,7 @@ impl History {
         };
         self.commits.remove_mut(&revision);
         self.bytes -= size;
-        self.taken_over = 0;
+        self.gone = revision;
     }
 
     /// The commits at `start` and after it, oldest first.
@@ -68,7 +85,7 @@ impl History {
         &self,
         start: Revision,
     ) -> Result<impl DoubleEndedIterator<Item = &Arc<Commit>> + use<'_>, Compacted> {
-        if start < self.oldest() {
+        if !self.reaches(start) {
             return Err(Compacted { oldest: self.oldest() });
         }
         Ok(self.commits.range(start..).map(|(_, commit)| commit))
@@ -78,11 +95,8 @@ impl History {
 /// What a commit keeps in memory, about: a value counts where it came and where it went.
 fn bytes(commit: &Commit) -> usize {
     let value = |kv: &Option<super::KeyValue>| kv.as_ref().map_or(0, |kv| kv.value.len());
-    commit
-        .events
-        .iter()
-        .map(|event| {
-            size_of_val(event) + event.key.as_str().len() + value(&event.current) + value(&event.previous)
-        })
-        .sum()
+    let event = |event: &Event| {
+        size_of_val(event) + event.key.as_str().len() + value(&event.current) + value(&event.previous)
+    };
+    NODE + commit.events.iter().map(event).sum::<usize>()
 }

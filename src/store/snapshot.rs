@@ -65,7 +65,7 @@ impl Snapshot {
         self.first
     }
 
-    /// The oldest revision that can still be read and watched, 0 before the first commit.
+    /// The oldest commit that can still be read and watched, 0 before the first.
     pub fn oldest_revision(&self) -> Revision {
         self.history.oldest()
     }
@@ -113,7 +113,7 @@ impl Snapshot {
 
     /// The state at an older revision, without its history: later commits undone, the last one first.
     pub fn at(&self, revision: Revision) -> Result<Snapshot, Compacted> {
-        if revision < self.oldest_revision() {
+        if !self.history.reaches(revision) {
             return Err(Compacted { oldest: self.oldest_revision() });
         }
         let mut undo: BTreeMap<&Key, Option<&KeyValue>> = BTreeMap::new();

@@ -12,7 +12,7 @@ use tokio::{
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Watches;
+use super::{Messages, Watches};
 use crate::{
     etcd::{
         endpoint::{Endpoint, Shared},
@@ -28,6 +28,7 @@ impl Endpoint {
     /// Starts a stream of watches. The end of the requests does not end it, a bad request does.
     pub(in crate::etcd) fn watch(
         self: &Arc<Self>,
+        messages: Messages,
         requests: impl Stream<Item = Result<WatchRequest, Refusal>> + Send + Unpin + 'static,
     ) -> Responses {
         let (responses, receiver) = mpsc::channel(1);
@@ -35,7 +36,7 @@ impl Endpoint {
         tokio::spawn(async move {
             tokio::select! {
                 () = responses.closed() => {}
-                () = run(&endpoint, requests, &responses) => {}
+                () = run(&endpoint, Watches::new(endpoint.keyspace.clone(), messages), requests, &responses) => {}
             }
         });
         ReceiverStream::new(receiver)
@@ -44,12 +45,12 @@ impl Endpoint {
 
 async fn run(
     endpoint: &Endpoint,
+    mut watches: Watches,
     mut requests: impl Stream<Item = Result<WatchRequest, Refusal>> + Unpin,
     responses: &mpsc::Sender<Result<WatchResponse, Refusal>>,
 ) {
     endpoint.store.ready().await;
     let mut revisions = endpoint.store.revisions();
-    let mut watches = Watches::new(endpoint.keyspace.clone());
     let every = endpoint.options.progress_interval;
     let mut progress = interval_at(Instant::now() + every, every);
     progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -86,7 +87,8 @@ impl Watch for Shared {
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let requests = request.into_inner().map_while(|request| request.ok().map(Ok));
-        let responses = self.0.watch(requests).map(|response| response.map_err(Status::from));
+        let responses =
+            self.0.watch(Messages::Merged, requests).map(|response| response.map_err(Status::from));
         Ok(Response::new(Box::pin(responses)))
     }
 }

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     apisix::{Directory, Key},
-    pb::etcdserverpb::{WatchCancelRequest, WatchProgressRequest},
+    pb::{
+        etcdserverpb::{WatchCancelRequest, WatchProgressRequest, watch_create_request::FilterType},
+        mvccpb,
+    },
     store::{Delta, Options, Store},
 };
 
@@ -34,8 +37,13 @@ struct Client {
 }
 
 impl Client {
+    /// A client of the gateway.
     fn new() -> Self {
-        Self { store: store(), watches: Watches::new(Keyspace::new("/apisix")) }
+        Self::over(Messages::EachCommit)
+    }
+
+    fn over(messages: Messages) -> Self {
+        Self { store: store(), watches: Watches::new(Keyspace::new("/apisix"), messages) }
     }
 
     fn ask(&mut self, union: RequestUnion) -> Vec<WatchResponse> {
@@ -62,12 +70,12 @@ fn revisions(responses: &[WatchResponse]) -> Vec<Revision> {
 }
 
 #[test]
-fn a_watch_replays_each_commit_and_goes_on_live() {
+fn the_gateway_replays_each_commit_and_goes_on_live() {
     let mut client = Client::new();
     let (first, second) = (put(&client.store, "a", "1"), put(&client.store, "a", "2"));
     let replies = client.create(WatchCreateRequest { start_revision: first, prev_kv: true, ..all() });
     assert!(replies[0].created && replies[0].events.is_empty());
-    assert_eq!(revisions(&replies), [second, first, second]);
+    assert_eq!(revisions(&replies), [first - 1, first, second]);
     assert_eq!(replies[2].events[0].prev_kv.as_ref().unwrap().value, "1");
 
     let third = delete(&client.store, "a");
@@ -79,6 +87,88 @@ fn a_watch_replays_each_commit_and_goes_on_live() {
     let gone = mvccpb::KeyValue { key: "/apisix/routes/a".into(), mod_revision: third, ..Default::default() };
     assert_eq!(event.kv.as_ref(), Some(&gone));
     assert!(client.read().is_empty());
+}
+
+#[test]
+fn grpc_gets_all_that_it_missed_in_one_message_at_the_stores_revision() {
+    let mut client = Client::over(Messages::Merged);
+    let (first, second) = (put(&client.store, "a", "1"), delete(&client.store, "a"));
+    let replies = client.create(WatchCreateRequest { start_revision: first, ..all() });
+    assert_eq!(revisions(&replies), [second, second]);
+    let told: Vec<_> =
+        replies[1].events.iter().map(|event| event.kv.as_ref().unwrap().mod_revision).collect();
+    assert_eq!(told, [first, second]);
+    let third = put(&client.store, "a", "2");
+    assert_eq!(revisions(&client.read()), [third]);
+}
+
+/// A full message ends with the commit that filled it, never within one.
+#[test]
+fn a_commit_is_never_spread_over_messages() {
+    let large = || Bytes::from(vec![b'x'; FULL_MESSAGE / 2]);
+    let commit = |store: &Store, ids: [&str; 3]| {
+        let puts = ids.map(|id| (Key::new(Directory::Routes, id), large())).to_vec();
+        store.commit(&Delta { puts, deletes: vec![] }).unwrap()
+    };
+    for messages in [Messages::Merged, Messages::EachCommit] {
+        let mut client = Client::over(messages);
+        client.create(all());
+        commit(&client.store, ["a", "b", "c"]);
+        commit(&client.store, ["d", "e", "f"]);
+        let sizes: Vec<_> = client.read().iter().map(|reply| reply.events.len()).collect();
+        assert_eq!(sizes, [3, 3], "{messages:?}");
+    }
+}
+
+#[test]
+fn who_asks_for_fragments_gets_a_large_commit_in_pieces() {
+    let mut client = Client::new();
+    client.create(WatchCreateRequest { fragment: true, ..all() });
+    let ids: Vec<String> = (0..5).map(|id| id.to_string()).collect();
+    let put = |id: &String| (Key::new(Directory::Routes, id), Bytes::from(vec![b'x'; 1 << 20]));
+    let revision = client
+        .store
+        .commit(&Delta { puts: ids.iter().map(put).collect(), deletes: vec![] })
+        .unwrap()
+        .revision;
+    let replies = client.read();
+    assert_eq!(
+        replies.iter().map(|reply| reply.fragment).collect::<Vec<_>>(),
+        [true, true, true, true, false]
+    );
+    assert_eq!(revisions(&replies), [revision; 5]);
+    let keys =
+        replies.iter().flat_map(|reply| &reply.events).map(|event| event.kv.as_ref().unwrap().key.clone());
+    assert!(keys.eq(ids.iter().map(|id| Bytes::from(format!("/apisix/routes/{id}")))));
+}
+
+/// Whatever the other watches of the stream are at.
+#[test]
+fn revisions_of_a_stream_never_fall() {
+    for messages in [Messages::Merged, Messages::EachCommit] {
+        let mut client = Client::over(messages);
+        let first = put(&client.store, "a", "1");
+        put(&client.store, "a", "2");
+        client.create(all());
+        let mut replies = client.create(WatchCreateRequest { start_revision: first, ..all() });
+        put(&client.store, "a", "3");
+        replies.extend(client.cancel(0));
+        assert!(revisions(&replies).is_sorted(), "{messages:?}: {replies:?}");
+    }
+}
+
+/// One that has much to catch up with does not hold up the others of its stream.
+#[test]
+fn watches_of_a_stream_take_turns() {
+    let mut client = Client::new();
+    let first = put(&client.store, "a", "1");
+    put(&client.store, "a", "2");
+    client.create(WatchCreateRequest { start_revision: first, watch_id: i64::MAX, ..all() });
+    client.create(WatchCreateRequest { watch_id: i64::MIN, ..all() });
+    put(&client.store, "a", "3");
+    put(&client.store, "a", "4");
+    let mut turns = client.read().into_iter().map(|reply| reply.watch_id);
+    assert_eq!((turns.next(), turns.next()), (Some(i64::MIN), Some(i64::MAX)));
 }
 
 #[test]
@@ -97,6 +187,22 @@ fn a_start_before_history_is_told_where_it_can_go_on() {
     let start_revision = client.store.snapshot().oldest_revision();
     let replies = client.create(WatchCreateRequest { start_revision, ..all() });
     assert_eq!(replies.iter().filter(|reply| !reply.events.is_empty()).count(), 3);
+}
+
+/// APISIX loads everything anew and would be given what it has; other clients may have nothing but the watch.
+#[test]
+fn what_missed_something_goes_on_from_the_present_or_from_all_there_is() {
+    for messages in [Messages::EachCommit, Messages::Merged] {
+        let mut client = Client::over(messages);
+        for value in ["1", "2", "3", "4"] {
+            put(&client.store, "a", value);
+        }
+        let snapshot = client.store.snapshot();
+        let replies = client.create(WatchCreateRequest { start_revision: 1, ..all() });
+        let go_on =
+            if messages == Messages::Merged { snapshot.oldest_revision() } else { snapshot.revision() };
+        assert_eq!(replies[1].compact_revision, go_on);
+    }
 }
 
 #[test]
