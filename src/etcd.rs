@@ -17,6 +17,7 @@ mod kv;
 mod lease;
 mod listen;
 mod maintenance;
+mod metrics;
 mod server;
 mod status;
 mod validate;

@@ -51,7 +51,10 @@ async fn leases_status_and_members_answer() {
         let (well, text) = etcdctl(&endpoint.address, arguments).await;
         assert!(well, "{arguments:?}: {text}");
     }
-    let (well, text) = etcdctl(&endpoint.address, &["alarm", "list"]).await;
+    let (well, text) = etcdctl(&endpoint.address, &["endpoint", "hashkv"]).await;
+    assert!(well && text.starts_with(&endpoint.address), "{text}");
+    assert_eq!(etcdctl(&endpoint.address, &["alarm", "list"]).await, (true, String::new()));
+    let (well, text) = etcdctl(&endpoint.address, &["defrag"]).await;
     assert!(!well && text.contains("Unimplemented"), "{text}");
 }
 

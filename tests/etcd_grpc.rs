@@ -3,10 +3,11 @@
 mod support;
 
 use apisix_mesh::pb::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
-    WatchCancelRequest, WatchCreateRequest, WatchRequest, WatchResponse, compare::CompareTarget,
-    kv_client::KvClient, request_op::Request, response_op::Response, watch_client::WatchClient,
-    watch_request::RequestUnion,
+    AlarmRequest, CompactionRequest, DeleteRangeRequest, HashKvRequest, HashRequest, PutRequest,
+    RangeRequest, RequestOp, TxnRequest, WatchCancelRequest, WatchCreateRequest, WatchRequest, WatchResponse,
+    alarm_request::AlarmAction, compare::CompareTarget, kv_client::KvClient,
+    maintenance_client::MaintenanceClient, request_op::Request, response_op::Response,
+    watch_client::WatchClient, watch_request::RequestUnion,
 };
 use support::etcd::{Endpoint, route};
 use tokio::sync::mpsc;
@@ -129,6 +130,39 @@ async fn an_answer_may_be_larger_than_grpcs_usual_limit() {
     let mut kv = KvClient::new(channel(&endpoint).await).max_decoding_message_size(usize::MAX);
     let all = RangeRequest { range_end: "/apisix/routes0".into(), ..range("/apisix/routes/") };
     assert_eq!(kv.range(all).await.unwrap().into_inner().kvs.len(), 13);
+}
+
+/// Members of a cluster are compared by it; so are two processes that serve the same.
+#[tokio::test]
+async fn a_hash_tells_whether_the_same_is_served() {
+    let endpoint = Endpoint::empty();
+    let mut maintenance = MaintenanceClient::new(channel(&endpoint).await);
+    let first = endpoint.put(route("a"), "{}");
+    let mut hash_at = async |revision| {
+        maintenance.hash_kv(HashKvRequest { revision }).await.map(|answer| answer.into_inner())
+    };
+    let before = hash_at(0).await.unwrap();
+    let second = endpoint.put(route("a"), "{ }");
+    let after = hash_at(0).await.unwrap();
+    assert_eq!((before.hash_revision, after.hash_revision), (first, second));
+    assert_ne!(before.hash, after.hash);
+    assert_eq!(hash_at(first).await.unwrap().hash, before.hash);
+    assert_eq!(hash_at(second + 1).await.unwrap_err().code(), Code::OutOfRange);
+    let mut maintenance = MaintenanceClient::new(channel(&endpoint).await);
+    assert_eq!(maintenance.hash(HashRequest {}).await.unwrap().into_inner().hash, after.hash);
+}
+
+#[tokio::test]
+async fn there_are_no_alarms_and_none_can_be_raised() {
+    let endpoint = Endpoint::empty();
+    let mut maintenance = MaintenanceClient::new(channel(&endpoint).await);
+    for action in [AlarmAction::Get, AlarmAction::Deactivate] {
+        let request = AlarmRequest { action: action as i32, ..AlarmRequest::default() };
+        let answer = maintenance.alarm(request).await.unwrap().into_inner();
+        assert!(answer.alarms.is_empty() && answer.header.unwrap().revision > 0);
+    }
+    let raise = AlarmRequest { action: AlarmAction::Activate as i32, ..AlarmRequest::default() };
+    assert_eq!(maintenance.alarm(raise).await.unwrap_err().code(), Code::PermissionDenied);
 }
 
 struct Watcher {

@@ -98,6 +98,24 @@ async fn more_connections_than_allowed_wait_their_turn() {
 }
 
 #[tokio::test]
+async fn metrics_have_etcds_names() {
+    let endpoint = Endpoint::empty();
+    let revision = endpoint.put(support::etcd::route("a"), "{}");
+    let _watch = Http::watch(&endpoint.address, &json!({"key": b64("/apisix/")})).await;
+    let (status, text) = exchange(&endpoint.address, "GET", "/metrics", b"").await;
+    assert_eq!(status, 200);
+    for line in [
+        "etcd_server_has_leader 1".to_owned(),
+        "etcd_debugging_mvcc_keys_total 1".to_owned(),
+        format!("etcd_debugging_mvcc_current_revision {revision}"),
+        "etcd_debugging_mvcc_watch_stream_total 1".to_owned(),
+        r#"etcd_server_version{server_version="3.5.0"} 1"#.to_owned(),
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn nonsense_on_one_connection_is_nothing_to_the_others() {
     let endpoint = Endpoint::empty();
     for nonsense in [&b"\x00\x01\x02\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnonsense", b"GET"] {

@@ -19,6 +19,7 @@ use tonic::body::Body;
 use super::{
     endpoint::{Endpoint, VERSION},
     json::{self, Objects},
+    metrics,
     status::Refusal,
     watch::Messages,
 };
@@ -33,11 +34,18 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request<Incoming>) 
             reply(StatusCode::OK, &json!({"etcdserver": VERSION, "etcdcluster": VERSION}))
         }
         (&Method::GET, "/health") => health(&endpoint),
+        (&Method::GET, "/metrics") => with_type(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            Body::new(Full::from(metrics::text(&endpoint.store))),
+        ),
         (&Method::POST, path) if path.starts_with("/v3/") => call(endpoint, request)
             .await
             .unwrap_or_else(|refusal| reply(refusal.http_status(), &refusal.body())),
         (_, path) if path.starts_with("/v3/") => text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"),
-        (_, "/version" | "/health") => text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"),
+        (_, "/version" | "/health" | "/metrics") => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+        }
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
 }
@@ -69,6 +77,9 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
             unary!("LeaseLeasesRequest", "LeaseLeasesResponse", lease_leases)
         }
         "/v3/cluster/member/list" => unary!("MemberListRequest", "MemberListResponse", member_list),
+        "/v3/maintenance/alarm" => unary!("AlarmRequest", "AlarmResponse", alarm),
+        "/v3/maintenance/hash" => unary!("HashRequest", "HashResponse", hash),
+        "/v3/maintenance/hashkv" => unary!("HashKVRequest", "HashKVResponse", hash_kv),
         "/v3/maintenance/status" => unary!("StatusRequest", "StatusResponse", status),
         "/v3/auth/authenticate" => unary!("AuthenticateRequest", "AuthenticateResponse", authenticate),
         _ => Ok(text(StatusCode::NOT_FOUND, "Not Found\n")),

@@ -5,6 +5,8 @@
 mod range;
 mod txn;
 
+pub(super) use range::at;
+
 use tonic::{Request, Response, Status};
 
 use super::{endpoint::Endpoint, status::Refusal, validate};

@@ -45,7 +45,7 @@ pub(super) fn answer(
 }
 
 /// The state that is asked for; 0 and below mean the present one.
-fn at(present: &Snapshot, revision: Revision) -> Result<Cow<'_, Snapshot>, Refusal> {
+pub(in crate::etcd) fn at(present: &Snapshot, revision: Revision) -> Result<Cow<'_, Snapshot>, Refusal> {
     if revision > present.revision() {
         return Err(Refusal::FutureRevision);
     }
