@@ -27,6 +27,7 @@ use crate::{
 };
 
 mod credential;
+mod endpoint;
 pub mod signals;
 mod source;
 mod workload;
@@ -80,6 +81,7 @@ impl Agent {
         let credential = Credential::new(&config, options.security.identity.clone());
         let source = Source::new(&config.xds, options)?;
         let listener = listen(&config)?;
+        let endpoint = endpoint::options(&config)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -96,7 +98,8 @@ impl Agent {
             config,
         });
         let (stop, stopped) = watch::channel(false);
-        let street = Street { shared: shared.clone(), source, renewal, credential, listener, stopped };
+        let street =
+            Street { shared: shared.clone(), source, renewal, credential, listener, endpoint, stopped };
         let thread = signals::spawn("apisix-mesh", move || {
             runtime.block_on(street.run());
             // Not before all tasks are gone: then nothing is published any more.
@@ -179,12 +182,13 @@ struct Street {
     renewal: Option<Renewal>,
     credential: Credential,
     listener: Option<etcd::Listener>,
+    endpoint: etcd::Options,
     stopped: watch::Receiver<bool>,
 }
 
 impl Street {
     async fn run(self) {
-        let Self { shared, source, renewal, credential, listener, mut stopped } = self;
+        let Self { shared, source, renewal, credential, listener, endpoint, mut stopped } = self;
         info!(xds = shared.config.xds, etcd = shared.config.etcd_listen, "started");
         if shared.config.on_unsupported == OnUnsupported::Serve {
             warn!("on_unsupported is serve: routes whose guards cannot be honoured are served without them");
@@ -194,10 +198,9 @@ impl Street {
                 "upstream_tls is unverified: endpoints that ask for TLS get it, and nobody checks who they are"
             );
         }
-        let options = etcd::Options { prefix: shared.config.etcd_prefix.clone(), ..etcd::Options::default() };
         let mut shutdown = stopped.clone();
-        let endpoint = listener.map(|listener| {
-            tokio::spawn(etcd::serve(listener, shared.store.clone(), options, async move {
+        let serving = listener.map(|listener| {
+            tokio::spawn(etcd::serve(listener, shared.store.clone(), endpoint, async move {
                 let _ = shutdown.wait_for(|stop| *stop).await;
             }))
         });
@@ -218,8 +221,8 @@ impl Street {
         });
         let _ = stopped.wait_for(|stop| *stop).await;
         source_ends.abort();
-        if let Some(endpoint) = endpoint {
-            let _ = endpoint.await;
+        if let Some(serving) = serving {
+            let _ = serving.await;
         }
         info!("stopped");
     }

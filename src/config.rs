@@ -117,6 +117,11 @@ pub struct Config {
     pub initial_fetch_timeout: Duration,
     pub etcd_listen: String,
     pub etcd_allow_remote: bool,
+    pub etcd_cert_file: Option<String>,
+    pub etcd_key_file: Option<String>,
+    pub etcd_trusted_ca_file: Option<String>,
+    pub etcd_user: Option<String>,
+    pub etcd_password_file: Option<String>,
     pub etcd_prefix: String,
     pub state_dir: String,
     pub on_unsupported: OnUnsupported,
@@ -150,6 +155,11 @@ impl Default for Config {
             initial_fetch_timeout: Duration::from_secs(15),
             etcd_listen: "127.0.0.1:2379".to_owned(),
             etcd_allow_remote: false,
+            etcd_cert_file: None,
+            etcd_key_file: None,
+            etcd_trusted_ca_file: None,
+            etcd_user: None,
+            etcd_password_file: None,
             etcd_prefix: "/apisix".to_owned(),
             state_dir: String::new(),
             on_unsupported: OnUnsupported::default(),
@@ -222,6 +232,11 @@ impl Config {
             "etcd_listen" if *value == Value::Bool(false) => self.etcd_listen = NO_ENDPOINT.to_owned(),
             "etcd_listen" => self.etcd_listen = text(name, value)?,
             "etcd_allow_remote" => self.etcd_allow_remote = boolean(name, value)?,
+            "etcd_cert_file" => self.etcd_cert_file = text_if_any(name, value)?,
+            "etcd_key_file" => self.etcd_key_file = text_if_any(name, value)?,
+            "etcd_trusted_ca_file" => self.etcd_trusted_ca_file = text_if_any(name, value)?,
+            "etcd_user" => self.etcd_user = text_if_any(name, value)?,
+            "etcd_password_file" => self.etcd_password_file = text_if_any(name, value)?,
             "etcd_prefix" => self.etcd_prefix = text(name, value)?,
             "state_dir" => self.state_dir = text(name, value)?,
             "on_unsupported" => self.on_unsupported = one_of(name, value, &OnUnsupported::ALL)?,
@@ -266,7 +281,25 @@ impl Config {
                 format!("{:?} is neither sidecar nor router", self.node_type),
             ));
         }
+        self.check_etcd_security()?;
         self.check_upstream_tls()
+    }
+
+    /// What of the endpoint's settings is of no use alone would leave it more open than it looks.
+    fn check_etcd_security(&self) -> Result<(), Error> {
+        let needs = [
+            ("etcd_cert_file", &self.etcd_cert_file, "etcd_key_file", &self.etcd_key_file),
+            ("etcd_key_file", &self.etcd_key_file, "etcd_cert_file", &self.etcd_cert_file),
+            ("etcd_trusted_ca_file", &self.etcd_trusted_ca_file, "etcd_cert_file", &self.etcd_cert_file),
+            ("etcd_user", &self.etcd_user, "etcd_password_file", &self.etcd_password_file),
+            ("etcd_password_file", &self.etcd_password_file, "etcd_user", &self.etcd_user),
+        ];
+        for (one, value, other, other_value) in needs {
+            if value.is_some() && other_value.is_none() {
+                return Err(Error::config(other, format!("not set, and {one} is of no use without it")));
+            }
+        }
+        Ok(())
     }
 
     fn check_upstream_tls(&self) -> Result<(), Error> {
@@ -444,6 +477,11 @@ mod tests {
                 "setting initial_fetch_timeout: -1 is not a number",
             ),
             ("{xds: grpc://a:1, etcd_prefix: apisix}", "setting etcd_prefix: \"apisix\" must start"),
+            (
+                "{xds: grpc://a:1, etcd_trusted_ca_file: /ca.pem}",
+                "setting etcd_cert_file: not set, and etcd_trusted_ca_file is of no use",
+            ),
+            ("{xds: grpc://a:1, etcd_user: root}", "setting etcd_password_file: not set, and etcd_user is"),
             ("{xds: grpc://a:1, node_metadata: 3}", "setting node_metadata: 3 is not a JSON object"),
             ("[1]", "configuration text: an object of settings is expected"),
             ("{", "configuration text: "),

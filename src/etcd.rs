@@ -20,13 +20,16 @@ mod maintenance;
 mod metrics;
 mod server;
 mod status;
+mod tls;
 mod validate;
 mod watch;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+pub use auth::Login;
 pub use listen::{Listener, Reach};
 pub use server::serve;
+pub use tls::{Tls, TlsFiles};
 
 /// How the endpoint presents the store.
 #[derive(Debug, Clone)]
@@ -37,6 +40,10 @@ pub struct Options {
     pub progress_interval: Duration,
     /// More connections wait in the listener's backlog.
     pub max_connections: usize,
+    /// Who must show a token; without it nobody must.
+    pub login: Option<Login>,
+    /// Without it connections are plaintext.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Default for Options {
@@ -45,6 +52,8 @@ impl Default for Options {
             prefix: "/apisix".to_owned(),
             progress_interval: Duration::from_secs(600),
             max_connections: 8192,
+            login: None,
+            tls: None,
         }
     }
 }

@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("xds", &["config", "error", "grpc", "pb"]),
     ("translate", &["apisix", "config", "pb", "xds"]),
     ("store", &["apisix", "translate"]),
-    ("etcd", &["apisix", "error", "pb", "store"]),
+    ("etcd", &["apisix", "error", "grpc", "pb", "store"]),
     ("state", &["apisix", "store"]),
     ("interception", &["error"]),
     ("status", &["apisix", "config", "identity", "state", "store", "translate", "xds"]),

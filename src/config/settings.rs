@@ -86,7 +86,28 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "etcd_allow_remote",
         default: "false",
-        doc: "let `etcd_listen` be an address other than loopback; whoever reaches it reads the whole configuration",
+        doc: "let `etcd_listen` be an address other than loopback; whoever reaches it reads the whole configuration, unless `etcd_user` or `etcd_trusted_ca_file` keeps them out",
+    },
+    Setting {
+        name: "etcd_cert_file",
+        default: "",
+        doc: "PEM file of the endpoint's certificate and those between it and its root: makes it TLS (`https` in APISIX); with `etcd_key_file`; renewed files count from the next connection on",
+    },
+    Setting { name: "etcd_key_file", default: "", doc: "PEM file of the key of `etcd_cert_file`" },
+    Setting {
+        name: "etcd_trusted_ca_file",
+        default: "",
+        doc: "PEM file of the roots that clients' certificates must chain to (APISIX's `deployment.etcd.tls`); empty asks for none",
+    },
+    Setting {
+        name: "etcd_user",
+        default: "",
+        doc: "the only user (APISIX's `deployment.etcd.user`), who must log in before anything is answered; empty lets in all who reach the endpoint, under any name and password; with `etcd_password_file`",
+    },
+    Setting {
+        name: "etcd_password_file",
+        default: "",
+        doc: "file with the password of `etcd_user`, read at the start",
     },
     Setting {
         name: "etcd_prefix",

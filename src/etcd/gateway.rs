@@ -58,7 +58,11 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
             Ok(ok(json::encode($response, &endpoint.$method(message).await?)))
         }};
     }
-    match request.uri().path() {
+    let path = request.uri().path();
+    if path != "/v3/auth/authenticate" {
+        endpoint.admit(request.headers())?;
+    }
+    match path {
         "/v3/kv/range" => unary!("RangeRequest", "RangeResponse", range),
         "/v3/kv/put" => unary!("PutRequest", "PutResponse", put),
         "/v3/kv/deleterange" => unary!("DeleteRangeRequest", "DeleteRangeResponse", delete_range),

@@ -36,7 +36,7 @@ pub enum Listener {
 pub enum Reach {
     /// Processes on this host.
     Loopback,
-    /// Everyone (`etcd_allow_remote`). There is no authentication.
+    /// Everyone (`etcd_allow_remote`). Who is answered is settled by `Options`.
     Remote,
 }
 

@@ -115,6 +115,17 @@ async fn accept_all(acceptor: &Acceptor, endpoint: &Arc<Endpoint>) {
 }
 
 async fn connection(stream: Box<dyn Connection>, endpoint: Arc<Endpoint>) {
+    match &endpoint.options.tls {
+        None => answer(stream, endpoint).await,
+        Some(tls) => match tls.accept(stream).await {
+            Ok(stream) => answer(stream, endpoint.clone()).await,
+            Err(error) => tracing::debug!(%error, "etcd client refused"),
+        },
+    }
+}
+
+/// Answers a connection's requests until it ends.
+async fn answer(stream: impl Connection + 'static, endpoint: Arc<Endpoint>) {
     let service = hyper::service::service_fn(|request| {
         let endpoint = endpoint.clone();
         async move { Ok::<_, Infallible>(route(endpoint, request).await) }
@@ -126,7 +137,14 @@ async fn connection(stream: Box<dyn Connection>, endpoint: Arc<Endpoint>) {
 }
 
 async fn route(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Response<Body> {
-    let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+    let path = request.uri().path();
+    let service = path.split('/').nth(1).unwrap_or_default();
+    if service.starts_with("etcdserverpb.")
+        && path != "/etcdserverpb.Auth/Authenticate"
+        && let Err(refusal) = endpoint.admit(request.headers())
+    {
+        return Status::from(refusal).into_http();
+    }
     let shared = Shared(endpoint.clone());
     let Ok(response) = match service {
         "etcdserverpb.KV" => KvServer::new(shared).call(request).await,

@@ -23,6 +23,12 @@ pub(super) enum Refusal {
     FutureRevision,
     #[error("etcdserver: permission denied")]
     PermissionDenied,
+    #[error("etcdserver: user name is empty")]
+    UserEmpty,
+    #[error("etcdserver: invalid auth token")]
+    InvalidToken,
+    #[error("etcdserver: authentication failed, invalid user ID or password")]
+    AuthFailed,
     #[error("etcdserver: requested lease not found")]
     LeaseNotFound,
     #[error("etcdserver: lease already exists")]
@@ -42,9 +48,12 @@ impl Refusal {
             | Self::InvalidSortOption
             | Self::DuplicateKey
             | Self::TooManyOperations
+            | Self::UserEmpty
+            | Self::AuthFailed
             | Self::BadBody(_) => Code::InvalidArgument,
             Self::Compacted | Self::FutureRevision | Self::LeaseTooLong => Code::OutOfRange,
             Self::PermissionDenied => Code::PermissionDenied,
+            Self::InvalidToken => Code::Unauthenticated,
             Self::LeaseNotFound => Code::NotFound,
             Self::LeaseExists => Code::FailedPrecondition,
             Self::TooManyRequests => Code::ResourceExhausted,
@@ -85,6 +94,7 @@ fn http_status(code: Code) -> http::StatusCode {
         Code::InvalidArgument | Code::OutOfRange => http::StatusCode::BAD_REQUEST,
         Code::FailedPrecondition => http::StatusCode::PRECONDITION_FAILED,
         Code::PermissionDenied => http::StatusCode::FORBIDDEN,
+        Code::Unauthenticated => http::StatusCode::UNAUTHORIZED,
         Code::NotFound => http::StatusCode::NOT_FOUND,
         Code::ResourceExhausted => http::StatusCode::TOO_MANY_REQUESTS,
         _ => http::StatusCode::INTERNAL_SERVER_ERROR,

@@ -171,7 +171,8 @@ impl Http {
         Some(chunk)
     }
 
-    async fn rest(&mut self) -> Vec<u8> {
+    /// What is left of the body.
+    pub async fn rest(&mut self) -> Vec<u8> {
         if !self.chunked {
             return self.bytes(self.length).await;
         }
