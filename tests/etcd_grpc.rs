@@ -172,8 +172,12 @@ struct Watcher {
 
 impl Watcher {
     async fn open(endpoint: &Endpoint) -> Self {
+        Self::over(channel(endpoint).await).await
+    }
+
+    async fn over(channel: Channel) -> Self {
         let (requests, receiver) = mpsc::channel(8);
-        let mut client = WatchClient::new(channel(endpoint).await);
+        let mut client = WatchClient::new(channel);
         let responses = client.watch(ReceiverStream::new(receiver)).await.unwrap().into_inner();
         Self { requests, responses }
     }
@@ -208,4 +212,47 @@ async fn many_watches_share_a_stream_and_end_one_by_one() {
     while endpoint.store.readers() > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Each context of the official client has a stream of its own, all of them on one connection.
+#[tokio::test]
+async fn a_connection_has_room_for_any_number_of_streams() {
+    let endpoint = Endpoint::empty();
+    let channel = channel(&endpoint).await;
+    let create = || {
+        let (key, range_end) = ("/apisix/".into(), "/apisix0".into());
+        RequestUnion::CreateRequest(WatchCreateRequest { key, range_end, ..Default::default() })
+    };
+    let mut watchers = Vec::new();
+    for _ in 0..1000 {
+        let mut watcher = Watcher::over(channel.clone()).await;
+        assert!(watcher.ask(create()).await.created);
+        watchers.push(watcher);
+    }
+    assert_eq!(endpoint.store.readers(), 1000);
+    let revision = endpoint.put(route("a"), "{}");
+    for watcher in &mut watchers {
+        assert_eq!(watcher.next().await.header.unwrap().revision, revision);
+    }
+    // Leaving them all at once ends no more than them.
+    drop(watchers);
+    let mut kv = KvClient::new(channel);
+    while endpoint.store.readers() > 0 {
+        kv.range(range("/apisix/routes/a")).await.unwrap();
+    }
+}
+
+/// A client that gives up again and again before it is answered is none that attacks.
+#[tokio::test]
+async fn calls_that_are_given_up_do_not_end_the_connection() {
+    let endpoint = Endpoint::unready();
+    let channel = channel(&endpoint).await;
+    for _ in 0..2000 {
+        let mut kv = KvClient::new(channel.clone());
+        let asked = tokio::time::timeout(std::time::Duration::ZERO, kv.range(range("a")));
+        assert!(asked.await.is_err(), "there is nothing to answer with yet");
+    }
+    endpoint.store.commit(&apisix_mesh::store::Delta::default());
+    let mut kv = KvClient::new(channel);
+    assert_eq!(kv.range(range("a")).await.unwrap().into_inner().count, 0);
 }

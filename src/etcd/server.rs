@@ -13,6 +13,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
 };
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -36,6 +37,14 @@ use crate::{
 
 /// The pause after a connection could not be accepted, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A client that vanished without a word is noticed after ten times as long, and its watches go.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Streams of one gRPC connection. The official client has one for each context that it watches with; one that has to
+/// wait for room is a watch that never starts.
+const MAX_STREAMS: u32 = 1 << 16;
+/// Calls that a client may have given up before they were looked at; with more it is an attack (CVE-2023-44487).
+const MAX_RESETS: usize = 4096;
 
 /// Answers on the listener until `shutdown`, then closes all connections: a plain close is what APISIX takes
 /// quietest for the end of a watch.
@@ -77,6 +86,8 @@ impl Acceptor {
                 let (stream, _) = listener.accept().await?;
                 // Each chunk leaves at once; a connection that is already gone shows at its first read.
                 let _ = stream.set_nodelay(true);
+                let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
                 Ok(Box::new(stream))
             }
             Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
@@ -130,7 +141,9 @@ async fn answer(stream: impl Connection + 'static, endpoint: Arc<Endpoint>) {
         let endpoint = endpoint.clone();
         async move { Ok::<_, Infallible>(route(endpoint, request).await) }
     });
-    let served = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http2().max_concurrent_streams(MAX_STREAMS).max_pending_accept_reset_streams(MAX_RESETS);
+    let served = builder.serve_connection(TokioIo::new(stream), service).await;
     if let Err(error) = served {
         tracing::debug!(error, "etcd connection ended");
     }
