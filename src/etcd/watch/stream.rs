@@ -1,15 +1,17 @@
 //! Runs one stream of watches: requests in, responses out, until the client is gone.
 //!
-//! In: a stream of requests, gRPC's or the gateway's. Out: a channel with room for one response. Never here: what is
-//! answered, that is [`Watches`]; or a wait for a client that left: the task ends as soon as its receiver is dropped.
+//! In: a stream of requests, gRPC's or the gateway's. Out: a stream of responses, each made when the connection has room
+//! for it: a reader that stopped is not asked, and holds neither events nor an old state. Never here: what is answered,
+//! that is [`Watches`]; or a task: what the connection drops is gone.
 
-use std::sync::Arc;
-
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval_at},
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
-use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Messages, Watches};
@@ -19,68 +21,84 @@ use crate::{
         status::Refusal,
     },
     pb::etcdserverpb::{WatchRequest, WatchResponse, watch_server::Watch},
+    store::Revision,
 };
 
-/// Responses to the requests of one client. Dropping it ends the watches.
-pub(in crate::etcd) type Responses = ReceiverStream<Result<WatchResponse, Refusal>>;
+/// The responses to the requests of one client. Dropping it ends the watches.
+pub(in crate::etcd) struct Responses<R> {
+    endpoint: Arc<Endpoint>,
+    watches: Watches,
+    /// Nothing after their end, which does not end the watches.
+    requests: Option<R>,
+    revisions: WatchStream<Revision>,
+    progress: Interval,
+    refused: bool,
+}
 
 impl Endpoint {
-    /// Starts a stream of watches. The end of the requests does not end it, a bad request does.
-    pub(in crate::etcd) fn watch(
-        self: &Arc<Self>,
-        messages: Messages,
-        requests: impl Stream<Item = Result<WatchRequest, Refusal>> + Send + Unpin + 'static,
-    ) -> Responses {
-        let (responses, receiver) = mpsc::channel(1);
-        let endpoint = self.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = responses.closed() => {}
-                () = run(&endpoint, Watches::new(endpoint.keyspace.clone(), messages), requests, &responses) => {}
-            }
-        });
-        ReceiverStream::new(receiver)
+    /// Starts a stream of watches. A request is read when those before it are answered; a bad one ends the stream.
+    pub(in crate::etcd) fn watch<R>(self: &Arc<Self>, messages: Messages, requests: R) -> Responses<R> {
+        let every = self.options.progress_interval;
+        let mut progress = interval_at(Instant::now() + every, every);
+        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Responses {
+            endpoint: self.clone(),
+            watches: Watches::new(self.keyspace.clone(), messages),
+            requests: Some(requests),
+            revisions: WatchStream::from_changes(self.store.revisions()),
+            progress,
+            refused: false,
+        }
     }
 }
 
-async fn run(
-    endpoint: &Endpoint,
-    mut watches: Watches,
-    mut requests: impl Stream<Item = Result<WatchRequest, Refusal>> + Unpin,
-    responses: &mpsc::Sender<Result<WatchResponse, Refusal>>,
-) {
-    endpoint.store.ready().await;
-    let mut revisions = endpoint.store.revisions();
-    let every = endpoint.options.progress_interval;
-    let mut progress = interval_at(Instant::now() + every, every);
-    progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut open = true;
-    loop {
-        revisions.mark_unchanged();
-        // A fresh snapshot for each response: a slow reader must not keep an old state alive.
-        while let Some(response) = watches.next(&endpoint.store.snapshot()) {
-            if responses.send(Ok(response)).await.is_err() {
-                return;
+impl<R: Stream<Item = Result<WatchRequest, Refusal>> + Unpin> Responses<R> {
+    /// Waits until the watches may have something to say.
+    fn poll_news(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        // Before the first commit there is nothing to answer with.
+        if self.endpoint.store.snapshot().is_ready()
+            && let Some(requests) = &mut self.requests
+            && let Poll::Ready(request) = Pin::new(requests).poll_next(context)
+        {
+            match request {
+                Some(request) => self.watches.request(request?, &self.endpoint.store.snapshot()),
+                None => self.requests = None,
             }
+            return Poll::Ready(Ok(()));
         }
-        tokio::select! {
-            request = requests.next(), if open => match request {
-                Some(Ok(request)) => watches.request(request, &endpoint.store.snapshot()),
-                Some(Err(refusal)) => {
-                    let _ = responses.send(Err(refusal)).await;
-                    return;
-                }
-                None => open = false,
-            },
-            changed = revisions.changed() => if changed.is_err() { return },
-            _ = progress.tick() => watches.interval_passed(),
+        if self.progress.poll_tick(context).is_ready() {
+            self.watches.interval_passed();
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.revisions).poll_next(context).map(|_| Ok(()))
+    }
+}
+
+impl<R: Stream<Item = Result<WatchRequest, Refusal>> + Unpin> Stream for Responses<R> {
+    type Item = Result<WatchResponse, Refusal>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.refused {
+            return Poll::Ready(None);
+        }
+        loop {
+            let snapshot = self.endpoint.store.snapshot();
+            if let Some(response) = self.watches.next(&snapshot) {
+                return Poll::Ready(Some(Ok(response)));
+            }
+            // A waiting stream must not keep an old state alive.
+            drop(snapshot);
+            if let Err(refusal) = ready!(self.poll_news(context)) {
+                self.refused = true;
+                return Poll::Ready(Some(Err(refusal)));
+            }
         }
     }
 }
 
 #[tonic::async_trait]
 impl Watch for Shared {
-    type WatchStream = std::pin::Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
     async fn watch(
         &self,
