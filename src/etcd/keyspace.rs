@@ -194,8 +194,8 @@ impl Keyspace {
     }
 
     /// Whether this is `<prefix>/`, which APISIX reads only for the revision to watch from.
-    pub(super) fn is_root(&self, interval: &Interval) -> bool {
-        interval.to == End::Single && self.strip(&interval.from) == Some(b"/")
+    pub(super) fn is_root(&self, key: &[u8], range_end: &[u8]) -> bool {
+        range_end.is_empty() && self.strip(key) == Some(b"/")
     }
 }
 

@@ -9,7 +9,11 @@ pub(super) use range::at;
 
 use tonic::{Request, Response, Status};
 
-use super::{endpoint::Endpoint, status::Refusal, validate};
+use super::{
+    endpoint::{Endpoint, header},
+    status::Refusal,
+    validate,
+};
 use crate::pb::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, TxnRequest, TxnResponse, kv_server::Kv,
@@ -18,12 +22,18 @@ use crate::pb::etcdserverpb::{
 impl Endpoint {
     pub(super) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Refusal> {
         validate::range(&request)?;
-        range::answer(&self.keyspace, &*self.snapshot().await, request)
+        let snapshot = self.snapshot().await;
+        let is_root = self.keyspace.is_root(&request.key, &request.range_end);
+        let answer = range::answer(&self.keyspace, &snapshot, request)?;
+        if !is_root {
+            return Ok(answer);
+        }
+        Ok(RangeResponse { header: Some(header(range::root_revision(&snapshot))), ..answer })
     }
 
     /// APISIX's command line has three seconds for this, whatever the control plane does; so it waits for nothing.
     pub(super) async fn put(&self, request: PutRequest) -> Result<PutResponse, Refusal> {
-        validate::key(&request.key)?;
+        validate::put(&request)?;
         if !self.keyspace.is_apisix_housekeeping(&request.key, &request.value) {
             return Err(Refusal::PermissionDenied);
         }

@@ -11,6 +11,12 @@ use tonic::{Code, Status};
 pub(super) enum Refusal {
     #[error("etcdserver: key is not provided")]
     EmptyKey,
+    #[error("etcdserver: key not found")]
+    KeyNotFound,
+    #[error("etcdserver: value is provided")]
+    ValueProvided,
+    #[error("etcdserver: lease is provided")]
+    LeaseProvided,
     #[error("etcdserver: invalid sort option")]
     InvalidSortOption,
     #[error("etcdserver: duplicate key given in txn request")]
@@ -45,6 +51,9 @@ impl Refusal {
     pub(super) fn code(&self) -> Code {
         match self {
             Self::EmptyKey
+            | Self::KeyNotFound
+            | Self::ValueProvided
+            | Self::LeaseProvided
             | Self::InvalidSortOption
             | Self::DuplicateKey
             | Self::TooManyOperations

@@ -30,10 +30,13 @@ pub(super) fn answer(
     let interval = Interval::new(request.key.clone(), request.range_end.clone());
     let snapshot = at(present, request.revision)?;
     let mut kvs = keyspace.pairs(&snapshot, &interval);
-    let header = Some(header(header_revision(keyspace, present, &interval)));
+    let header = Some(header(present.revision()));
     let count = kvs.len() as i64;
     if request.count_only {
         return Ok(RangeResponse { header, kvs: Vec::new(), more: false, count });
+    }
+    if reads_no_further_than_its_limit(&request) {
+        truncate(&mut kvs, request.limit.saturating_add(1));
     }
     kvs.retain(|kv| is_between(kv, &request));
     sort(&mut kvs, request.sort_order(), request.sort_target());
@@ -57,11 +60,19 @@ pub(in crate::etcd) fn at(present: &Snapshot, revision: Revision) -> Result<Cow<
 
 /// APISIX reads `<prefix>/` only to know where to start watching, and may have loaded its objects some time before
 /// that: the further back the watch starts, the less it can miss (apisix#13917, contract section 2).
-fn header_revision(keyspace: &Keyspace, present: &Snapshot, interval: &Interval) -> Revision {
-    if keyspace.is_root(interval) {
-        return (present.oldest_revision() - 1).max(present.first_revision());
-    }
-    present.revision()
+pub(super) fn root_revision(present: &Snapshot) -> Revision {
+    (present.oldest_revision() - 1).max(present.first_revision())
+}
+
+/// With neither an order nor a filter, etcd sorts what is within the limit by key, even if by something else.
+fn reads_no_further_than_its_limit(request: &RangeRequest) -> bool {
+    let filters = [
+        request.min_mod_revision,
+        request.max_mod_revision,
+        request.min_create_revision,
+        request.max_create_revision,
+    ];
+    request.limit > 0 && request.sort_order() == SortOrder::None && filters == [0; 4]
 }
 
 fn is_between(kv: &KeyValue, request: &RangeRequest) -> bool {
@@ -70,17 +81,19 @@ fn is_between(kv: &KeyValue, request: &RangeRequest) -> bool {
         && within(kv.create_revision, request.min_create_revision, request.max_create_revision)
 }
 
-/// By key they are sorted already; by anything else, no order means ascending.
+/// By key they are sorted already; by anything else, no order means ascending. What is equal stays sorted by key.
 fn sort(kvs: &mut [KeyValue], order: SortOrder, target: SortTarget) {
-    match target {
-        SortTarget::Key => {}
-        SortTarget::Version => kvs.sort_by_key(|kv| kv.version),
-        SortTarget::Create => kvs.sort_by_key(|kv| kv.create_revision),
-        SortTarget::Mod => kvs.sort_by_key(|kv| kv.mod_revision),
-        SortTarget::Value => kvs.sort_by(|a, b| a.value.cmp(&b.value)),
-    }
-    if order == SortOrder::Descend {
-        kvs.reverse();
+    let compare = |a: &KeyValue, b: &KeyValue| match target {
+        SortTarget::Key => a.key.cmp(&b.key),
+        SortTarget::Version => a.version.cmp(&b.version),
+        SortTarget::Create => a.create_revision.cmp(&b.create_revision),
+        SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
+        SortTarget::Value => a.value.cmp(&b.value),
+    };
+    match order {
+        SortOrder::None if target == SortTarget::Key => {}
+        SortOrder::None | SortOrder::Ascend => kvs.sort_by(compare),
+        SortOrder::Descend => kvs.sort_by(|a, b| compare(b, a)),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     },
     pb::{
         etcdserverpb::{
-            Compare, RequestOp, ResponseOp, TxnRequest, TxnResponse,
+            Compare, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
             compare::{CompareResult, CompareTarget, TargetUnion},
             request_op::Request,
             response_op::Response,
@@ -32,13 +32,23 @@ pub(super) fn answer(
     if has_writes(&request) {
         return Err(Refusal::PermissionDenied);
     }
+    let nested = perform_all(keyspace, snapshot, request)?;
+    Ok(TxnResponse { header: Some(header(snapshot.revision())), ..nested })
+}
+
+/// A transaction within another: its header says nothing.
+fn perform_all(
+    keyspace: &Keyspace,
+    snapshot: &Snapshot,
+    request: TxnRequest,
+) -> Result<TxnResponse, Refusal> {
     let succeeded = request.compare.iter().all(|compare| holds(keyspace, snapshot, compare));
     let branch = if succeeded { request.success } else { request.failure };
     let responses = branch
         .into_iter()
         .map(|operation| perform(keyspace, snapshot, operation))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(TxnResponse { header: Some(header(snapshot.revision())), succeeded, responses })
+    Ok(TxnResponse { header: Some(ResponseHeader::default()), succeeded, responses })
 }
 
 fn has_writes(request: &TxnRequest) -> bool {
@@ -51,10 +61,14 @@ fn has_writes(request: &TxnRequest) -> bool {
 
 fn perform(keyspace: &Keyspace, snapshot: &Snapshot, operation: RequestOp) -> Result<ResponseOp, Refusal> {
     let response = match operation.request {
+        // Alone it would mean the present state; here etcd takes it for a revision of long ago.
+        Some(Request::RequestRange(request)) if request.revision < 0 => return Err(Refusal::Compacted),
         Some(Request::RequestRange(request)) => {
             Response::ResponseRange(range::answer(keyspace, snapshot, request)?)
         }
-        Some(Request::RequestTxn(request)) => Response::ResponseTxn(answer(keyspace, snapshot, request)?),
+        Some(Request::RequestTxn(request)) => {
+            Response::ResponseTxn(perform_all(keyspace, snapshot, request)?)
+        }
         _ => return Err(Refusal::PermissionDenied),
     };
     Ok(ResponseOp { response: Some(response) })
@@ -65,13 +79,26 @@ fn holds(keyspace: &Keyspace, snapshot: &Snapshot, compare: &Compare) -> bool {
     let interval = Interval::new(compare.key.clone(), compare.range_end.clone());
     let found = keyspace.pairs(snapshot, &interval);
     if found.is_empty() {
-        return compare.target() != CompareTarget::Value && passes(compare, &KeyValue::default());
+        return compare.target != CompareTarget::Value as i32 && passes(compare, &KeyValue::default());
     }
     found.iter().all(|kv| passes(compare, kv))
 }
 
+/// As in etcd, what is compared with an unknown target is equal, and an unknown result is always so.
 fn passes(compare: &Compare, kv: &KeyValue) -> bool {
-    let order = match (compare.target(), &compare.target_union) {
+    let order = CompareTarget::try_from(compare.target)
+        .map_or(Ordering::Equal, |target| order(target, compare.target_union.as_ref(), kv));
+    match CompareResult::try_from(compare.result) {
+        Ok(CompareResult::Equal) => order == Ordering::Equal,
+        Ok(CompareResult::NotEqual) => order != Ordering::Equal,
+        Ok(CompareResult::Greater) => order == Ordering::Greater,
+        Ok(CompareResult::Less) => order == Ordering::Less,
+        Err(_) => true,
+    }
+}
+
+fn order(target: CompareTarget, wanted: Option<&TargetUnion>, kv: &KeyValue) -> Ordering {
+    match (target, wanted) {
         (CompareTarget::Version, Some(TargetUnion::Version(wanted))) => kv.version.cmp(wanted),
         (CompareTarget::Create, Some(TargetUnion::CreateRevision(wanted))) => kv.create_revision.cmp(wanted),
         (CompareTarget::Mod, Some(TargetUnion::ModRevision(wanted))) => kv.mod_revision.cmp(wanted),
@@ -83,11 +110,5 @@ fn passes(compare: &Compare, kv: &KeyValue) -> bool {
         (CompareTarget::Mod, _) => kv.mod_revision.cmp(&0),
         (CompareTarget::Lease, _) => kv.lease.cmp(&0),
         (CompareTarget::Value, _) => kv.value.as_ref().cmp(&[]),
-    };
-    match compare.result() {
-        CompareResult::Equal => order == Ordering::Equal,
-        CompareResult::NotEqual => order != Ordering::Equal,
-        CompareResult::Greater => order == Ordering::Greater,
-        CompareResult::Less => order == Ordering::Less,
     }
 }
