@@ -21,7 +21,7 @@ SONAME      := libapisix_mesh.so.0
 LUA         := $(shell cd lua && find * -name '*.lua')
 LUA_FOLDERS := $(shell cd lua && find * -depth -type d)
 
-.PHONY: help build lib header check test unit envoy compare-envoy interop demo bench bench-nginx bench-xds modules test-nginx test-lua test-install \
+.PHONY: help build lib header check test unit envoy compare-envoy compare-etcd interop demo bench bench-nginx bench-xds modules test-nginx test-lua test-install \
         sanitize apart install uninstall packages clean
 
 help: ## List the targets
@@ -59,6 +59,10 @@ envoy: packages
 
 compare-envoy: packages ## What APISIX does with our objects beside what the real Envoy does; CASES=folder adds cases
 	@tests/envoy/compare $(BUILD)/envoy
+
+# ETCD=path compares with another etcd than the one in PATH.
+compare-etcd: packages ## The etcd endpoint beside a real etcd; CALLS=1000000 SEED=1 asks more and repeats
+	CALLS=$(CALLS) SEED=$(SEED) ETCD=$(ETCD) $(CARGO) test --locked --test etcd_differential random_calls -- --nocapture
 
 # Says what it lacks and passes where Go or its modules cannot be had.
 BLACKHOLE ?= 60

@@ -2,9 +2,10 @@
 //!
 //! Needs `etcd` (Debian's `etcd-server`). Without it the test says so and passes, except in CI, where it fails.
 
+mod compare_etcd;
 mod support;
 
-use std::{collections::BTreeMap, process::Stdio};
+use std::collections::BTreeMap;
 
 use apisix_mesh::pb::{
     etcdserverpb::{
@@ -15,6 +16,7 @@ use apisix_mesh::pb::{
     },
     mvccpb::KeyValue,
 };
+use compare_etcd::{RealEtcd, compare, setting};
 use proptest::{
     prelude::*,
     strategy::ValueTree as _,
@@ -22,82 +24,7 @@ use proptest::{
 };
 use serde_json::{Value, json};
 use support::etcd::{Endpoint, Http, b64, int, post, route, unb64};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    process::{Child, Command},
-};
 use tonic::transport::Channel;
-
-/// Far above what etcd takes to start on any machine.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
-
-/// An etcd of our own; it is killed and its data removed at the end.
-struct RealEtcd {
-    address: String,
-    folder: std::path::PathBuf,
-    process: Child,
-}
-
-impl Drop for RealEtcd {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-impl RealEtcd {
-    async fn start() -> Option<Self> {
-        loop {
-            let mut etcd = Self::spawn().await?;
-            let healthy = tokio::time::timeout(PATIENCE, etcd.is_healthy_before_it_ends());
-            if healthy.await.expect("etcd gets healthy or ends") {
-                return Some(etcd);
-            }
-        }
-    }
-
-    async fn spawn() -> Option<Self> {
-        let (address, peer) = (free_address().await, free_address().await);
-        let folder = std::env::temp_dir().join(format!("apisix-mesh-etcd-{}-{address}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let process = Command::new("etcd")
-            .arg("--data-dir")
-            .arg(&folder)
-            .args(["--listen-client-urls", &format!("http://{address}")])
-            .args(["--advertise-client-urls", &format!("http://{address}")])
-            .args(["--listen-peer-urls", &format!("http://{peer}")])
-            .args(["--initial-advertise-peer-urls", &format!("http://{peer}")])
-            .args(["--initial-cluster", &format!("default=http://{peer}")])
-            .args(["--unsafe-no-fsync"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn();
-        let Ok(process) = process else {
-            assert!(std::env::var("CI").is_err(), "CI needs etcd; install etcd-server");
-            eprintln!("SKIPPED: no etcd to compare with; install etcd-server");
-            return None;
-        };
-        Some(Self { address, folder, process })
-    }
-
-    /// It ends at once if somebody took one of its ports meanwhile.
-    async fn is_healthy_before_it_ends(&mut self) -> bool {
-        while self.process.try_wait().unwrap().is_none() {
-            if TcpStream::connect(&self.address).await.is_ok()
-                && support::etcd::exchange(&self.address, "GET", "/health", b"").await.0 == 200
-            {
-                return true;
-            }
-            tokio::task::yield_now().await;
-        }
-        false
-    }
-}
-
-async fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
-}
 
 /// The same keys, revision by revision, in both; `revisions` leads from ours to etcd's.
 struct Pair {
@@ -460,4 +387,14 @@ async fn our_messages_are_etcds() {
     let kept = lease.lease_keep_alive(requests).await.unwrap().into_inner().message().await.unwrap().unwrap();
     assert_eq!((kept.id, kept.ttl), (7, 60));
     lease.lease_revoke(LeaseRevokeRequest { id: 7 }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_calls_get_etcds_answers() {
+    let Some(real) = RealEtcd::start().await else { return };
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed = setting("SEED", clock.as_secs());
+    let tally = compare(&real, seed, setting("CALLS", 3000)).await;
+    tally.print();
+    assert_eq!(tally.differences(), 0, "SEED={seed}");
 }
