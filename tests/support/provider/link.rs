@@ -54,6 +54,8 @@ pub struct Control {
     flow: Cell<Flow>,
     /// After so many bytes, in either direction, it is cut.
     fate: Cell<Option<(usize, Cut)>>,
+    /// The answer that comes next is stalled.
+    holds_answer: Cell<bool>,
     changed: Notify,
     network: Weak<Network>,
 }
@@ -62,6 +64,10 @@ pub struct Network {
     /// Nobody listens without one.
     target: Cell<Option<SocketAddr>>,
     pub weather: Cell<Weather>,
+    /// A link is silent as soon as it has passed an answer up to this text.
+    pub silent_after: Cell<Option<&'static str>>,
+    /// A link stalls as soon as there is an answer to a request with this text, for the first one that has it.
+    pub hold_answer_to: RefCell<Option<String>>,
     random: RefCell<Random>,
     links: RefCell<Vec<Weak<Control>>>,
     /// The other ends of silent links, which still believe in them.
@@ -74,6 +80,8 @@ impl Network {
         Rc::new(Self {
             target: Cell::new(None),
             weather: Cell::default(),
+            silent_after: Cell::default(),
+            hold_answer_to: RefCell::default(),
             random: RefCell::new(Random::new(seed)),
             links: RefCell::default(),
             forlorn: RefCell::default(),
@@ -107,6 +115,7 @@ impl Network {
         let control = Rc::new(Control {
             flow: Cell::new(Flow::Flowing),
             fate: Cell::new(self.fate()),
+            holds_answer: Cell::new(false),
             changed: Notify::new(),
             network: Rc::downgrade(self),
         });
@@ -132,13 +141,18 @@ impl Control {
         self.flow.get()
     }
 
-    /// Whether what the endpoint sends arrives.
-    pub fn is_flowing(&self) -> bool {
-        self.flow() == Flow::Flowing
+    /// Whether its owner hears of nothing.
+    pub fn is_mute(&self) -> bool {
+        matches!(self.flow(), Flow::Stalled | Flow::Cut(Cut::Silent))
+    }
+
+    /// Whether its owner is told, or has been, that it is over.
+    pub fn is_cut_off(&self) -> bool {
+        matches!(self.flow(), Flow::Cut(Cut::Reset | Cut::Close))
     }
 
     pub fn stall(&self) {
-        if self.is_flowing() {
+        if self.flow() == Flow::Flowing {
             self.set(Flow::Stalled);
         }
     }
@@ -159,6 +173,11 @@ impl Control {
         self.set(Flow::Cut(how));
     }
 
+    /// To be cut after so many more bytes, in either direction.
+    pub fn doom(&self, bytes: usize, how: Cut) {
+        self.fate.set(Some((bytes, how)));
+    }
+
     fn set(&self, flow: Flow) {
         self.flow.set(flow);
         self.changed.notify_one();
@@ -174,7 +193,7 @@ impl Control {
 
     fn passed(&self, bytes: usize) {
         if let Some((left, how)) = self.fate.get() {
-            self.fate.set(Some((left - bytes, how)));
+            self.fate.set(Some((left.saturating_sub(bytes), how)));
             self.cut_if_due();
         }
     }
@@ -207,11 +226,15 @@ impl Link {
                 () = self.control.changed.notified() => continue,
                 ready = stream.ready(Interest::READABLE) => { ready.unwrap(); }
             }
+            if self.control.holds_answer.take() {
+                self.control.stall();
+                continue;
+            }
             match stream.try_read(&mut buffer[..most]) {
                 Ok(0) => return Err("closed"),
                 Ok(count) => {
                     self.control.passed(count);
-                    return Ok(buffer[..count].to_vec());
+                    return Ok(self.up_to_silence(&buffer[..count]).to_vec());
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => return Err("connection reset by peer"),
@@ -226,10 +249,28 @@ impl Link {
             let Some(stream) = &mut self.stream else { return Err("closed") };
             let most = self.control.pass(if self.dribble { 1 } else { left.len() });
             stream.write_all(&left[..most]).await.map_err(|_| "broken pipe")?;
+            self.hold_answer_if_wanted(&left[..most]);
             self.control.passed(most);
             left = &left[most..];
         }
         Ok(())
+    }
+
+    fn up_to_silence<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let Some(text) = self.network.silent_after.get() else { return bytes };
+        let found = bytes.windows(text.len()).position(|window| window == text.as_bytes());
+        let Some(at) = found else { return bytes };
+        self.control.cut(Cut::Silent);
+        &bytes[..at + text.len()]
+    }
+
+    fn hold_answer_if_wanted(&self, bytes: &[u8]) {
+        let mut wanted = self.network.hold_answer_to.borrow_mut();
+        let has = |text: &String| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        if wanted.as_ref().is_some_and(has) {
+            *wanted = None;
+            self.control.holds_answer.set(true);
+        }
     }
 
     /// Whether the other end has left, or this one has been cut off from it, as a pool of idle connections notices.

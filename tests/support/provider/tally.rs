@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 pub struct Tally {
     /// Lists read again after the first one.
     pub reloads: Cell<u64>,
-    /// Events that a worker had been sent before.
+    /// Events that their directory had seen before.
     pub duplicates: Cell<u64>,
     /// Times that APISIX itself skipped changes that it had not seen.
     pub lost_windows: Cell<u64>,

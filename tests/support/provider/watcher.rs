@@ -135,8 +135,11 @@ impl Shared {
 
     fn count(&self, revision: i64, events: &[Pair]) {
         tally::count(&self.tally.messages);
-        let known = events.iter().filter(|event| event.mod_revision <= self.delivered.get());
-        tally::add(&self.tally.duplicates, known.count());
+        let is_known = |event: &Pair| {
+            let mut directories = self.directories.iter();
+            directories.any(|directory| directory.has(&event.key) && event.mod_revision <= directory.seen())
+        };
+        tally::add(&self.tally.duplicates, events.iter().filter(|event| is_known(event)).count());
         self.delivered.set(revision);
     }
 

@@ -122,15 +122,17 @@ impl Worker {
         let mut fibres = shared.fibres.iter().chain([&shared.fibre]);
         let is_busy = |fibre: &Rc<Fibre>| match fibre.doing() {
             Doing::Running => true,
-            Doing::Reading(link) => answers && link.is_flowing(),
+            Doing::Reading(link) => answers && !link.is_mute(),
+            // It is over, and that is about to be noticed.
+            Doing::Watching(link) => link.is_cut_off(),
             _ => false,
         };
         if fibres.any(is_busy) {
             return true;
         }
         let is_due = |fibre: &Fibre| match fibre.doing() {
-            Doing::Watching(link) => answers && link.is_flowing(),
-            Doing::Waiting => matches!(shared.fibre.doing(), Doing::Watching(link) if link.is_flowing()),
+            Doing::Watching(link) => answers && !link.is_mute(),
+            Doing::Waiting => matches!(shared.fibre.doing(), Doing::Watching(link) if !link.is_mute()),
             _ => false,
         };
         let mut directories = shared.directories.iter().zip(&shared.fibres);

@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::{
         Arc,
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Of the workers' time, in which all of them must get to where the store is.
 const SETTLING: Duration = Duration::from_secs(3600);
 /// Where the clock of the first life is.
-const WALL: i64 = 1_780_000_000_000;
+pub const WALL: i64 = 1_780_000_000_000;
 
 pub struct World {
     pub clock: Rc<Clock>,
@@ -122,6 +122,12 @@ impl World {
         self.noted(self.store.commit_all(delta))
     }
 
+    /// Publishes at just this millisecond.
+    pub fn commit_at(&self, wall: i64, delta: &Delta) -> Option<Arc<Commit>> {
+        self.wall.store(wall, Ordering::Relaxed);
+        self.noted(self.store.commit(delta))
+    }
+
     /// The wall clock moves on. To the millisecond at which a former life made a change, or the next one, it comes back
     /// only in tests of just that.
     fn tick(&self) {
@@ -184,14 +190,26 @@ impl World {
     pub async fn rest(&self) {
         let snapshot = self.store.snapshot();
         let answers = self.endpoint.is_some() && snapshot.is_ready();
-        let is_served = |directory: &Directory| directory.holds(&expected(&snapshot, directory));
-        let rest = async {
-            while self.workers.iter().any(|worker| worker.is_moving(answers, is_served)) {
+        // A directory's items are looked for once, however often something happens.
+        let found: RefCell<BTreeMap<String, Items>> = RefCell::default();
+        let is_served = |directory: &Directory| {
+            let mut found = found.borrow_mut();
+            let items = found.entry(directory.key.clone()).or_insert_with(|| expected(&snapshot, directory));
+            directory.holds(items)
+        };
+        let is_moving = |worker: &Worker| worker.is_moving(answers, is_served);
+        self.until(|| !self.workers.iter().any(is_moving)).await;
+    }
+
+    /// Waits for what happens without time passing.
+    pub async fn until(&self, happened: impl Fn() -> bool) {
+        let waiting = async {
+            while !happened() {
                 self.clock.news.notified().await;
             }
         };
-        if tokio::time::timeout(PATIENCE, rest).await.is_err() {
-            panic!("{}: a change does not arrive: {}", self.version.name, self.difference());
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            panic!("{}: it does not happen: {}", self.version.name, self.difference());
         }
     }
 
