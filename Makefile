@@ -21,7 +21,7 @@ SONAME      := libapisix_mesh.so.0
 LUA         := $(shell cd lua && find * -name '*.lua')
 LUA_FOLDERS := $(shell cd lua && find * -depth -type d)
 
-.PHONY: help build lib header check test unit envoy compare-envoy compare-etcd interop demo bench bench-nginx bench-xds modules test-nginx test-lua test-install \
+.PHONY: help build lib header check test unit envoy compare-envoy compare-etcd interop demo bench bench-nginx bench-xds modules test-nginx test-lua test-install interop-etcd \
         sanitize apart install uninstall packages clean
 
 help: ## List the targets
@@ -51,7 +51,7 @@ unit: packages envoy ## The tests in Rust
 	$(CARGO) test --locked --no-fail-fast
 
 test: BLACKHOLE := 10
-test: packages check unit modules test-nginx test-nginx-newest soak-nginx test-lua test-install sanitize demo interop ## Everything that must pass
+test: packages check unit modules test-nginx test-nginx-newest soak-nginx test-lua test-install sanitize demo interop interop-etcd ## Everything that must pass
 
 # Without it the comparison is skipped.
 envoy: packages
@@ -68,6 +68,11 @@ compare-etcd: packages ## The etcd endpoint beside a real etcd; CALLS=1000000 SE
 BLACKHOLE ?= 60
 interop: packages lib ## The product beside the real Envoy under the real istiod and go-control-plane; BLACKHOLE=60 seconds without them
 	APISIX_MESH=$(RELEASE)/apisix-mesh BLACKHOLE=$(BLACKHOLE) tests/interop/run $(BUILD)/interop
+
+# Says what it lacks and passes where Go or its modules cannot be had.
+interop-etcd: packages ## The official etcd clients against the etcd endpoint, cuts and restarts; CUTS=10000 RESTARTS=1000
+	$(CARGO) build --locked --example etcd_store
+	STORE=$(CURDIR)/target/debug/examples/etcd_store tests/interop/etcd/run $(BUILD)/interop
 
 # The control plane is no part of what is shown: its debug build shares the tests' dependencies.
 demo: modules ## The main job: xDS in, a routed request out, in network namespaces (root)
