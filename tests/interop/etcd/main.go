@@ -36,7 +36,6 @@ func main() {
 	wantedRestarts := flag.Int("restarts", 20, "restarts with the state kept, and with the state lost")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the random choices")
 	flag.Parse()
-	_, _ = etcd, etcdctls
 	fmt.Printf("# seed %d\n", *seed)
 
 	j, began := &judge{}, time.Now()
@@ -54,6 +53,12 @@ func main() {
 	wholeCommits(j, *program)
 	control(j, *program)
 	tell("calls and watches")
+	b := newBeside(j, *program, *etcd, *seed)
+	b.compare(400, 100)
+	tell("beside a real etcd")
+	b.ctls(etcdctls)
+	b.close()
+	tell("etcdctl")
 	cut, relists := cuts(j, *program, int64(*wantedCuts), *seed)
 	tell("cuts", ", lists again: ", relists)
 	resumed, relists := kept(j, *program, *wantedRestarts, *seed)
