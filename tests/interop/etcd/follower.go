@@ -192,7 +192,8 @@ func gather(j *judge, known *lives, clients []*clientv3.Client) *crowd {
 	return c
 }
 
-// wait waits until all have seen a revision of a life that changed something for each of them.
+// wait waits until all have seen a revision of a life that changed something for each of them. One that gave up never will,
+// and has told why.
 func (c *crowd) wait(of *life, revision int64) error {
 	end := time.Now().Add(patience)
 	alarm := time.AfterFunc(patience, c.news.cond.Broadcast)
@@ -200,8 +201,8 @@ func (c *crowd) wait(of *life, revision int64) error {
 	c.news.Lock()
 	defer c.news.Unlock()
 	for _, f := range c.followers {
-		for !f.gaveUp && (f.seenLife != of || f.seen < revision) {
-			if time.Now().After(end) {
+		for f.seenLife != of || f.seen < revision {
+			if f.gaveUp || time.Now().After(end) {
 				return fmt.Errorf("watch of %s: is at %d, and should be at %d", f.want.key, f.seen, revision)
 			}
 			c.news.cond.Wait()

@@ -16,7 +16,7 @@ import (
 )
 
 // Far above what any machine needs; reached only when something is lost.
-const patience = 2 * time.Minute
+const patience = time.Minute
 
 // judge counts what was looked at and what was wrong.
 type judge struct {
