@@ -21,7 +21,7 @@ SONAME      := libapisix_mesh.so.0
 LUA         := $(shell cd lua && find * -name '*.lua')
 LUA_FOLDERS := $(shell cd lua && find * -depth -type d)
 
-.PHONY: help build lib header check test unit envoy compare-envoy compare-etcd interop demo bench bench-nginx bench-xds modules test-nginx test-lua test-install interop-etcd \
+.PHONY: help build lib header check test unit envoy compare-envoy compare-etcd interop demo bench bench-nginx bench-xds modules test-nginx test-lua test-install interop-etcd bench-etcd \
         sanitize apart install uninstall packages clean
 
 help: ## List the targets
@@ -90,6 +90,9 @@ bench-nginx: modules ## Queries in a worker beside ngx.shared; a change until 4 
 
 bench-xds: ## The command before a control plane that fails, floods and goes away; SCENE=storm plays one scene
 	$(CARGO) bench --locked --bench xds -- $(SCENE)
+
+bench-etcd: packages ## The etcd endpoint beside a real etcd; SCENE=range plays one scene, ETCD=/path/to/etcd takes another one
+	$(CARGO) bench --locked --bench etcd -- $(SCENE)
 
 test-nginx: modules ## The nginx modules inside Debian's nginx
 	APISIX_MESH_LIB=$(RELEASE) NGINX_FULL_SRC="$$(tests/nginx/full-source $(BUILD)/nginx-source || true)" tests/nginx/run
