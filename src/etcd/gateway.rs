@@ -55,7 +55,7 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
     macro_rules! unary {
         ($request:literal, $response:literal, $method:ident) => {{
             let message = json::decode($request, &body(request).await?)?;
-            Ok(ok(json::encode($response, &endpoint.$method(message).await?)))
+            Ok(ok(json::encode($response, &endpoint.$method(message).await?).into()))
         }};
     }
     let path = request.uri().path();
@@ -63,7 +63,10 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
         endpoint.admit(request.headers())?;
     }
     match path {
-        "/v3/kv/range" => unary!("RangeRequest", "RangeResponse", range),
+        "/v3/kv/range" => {
+            let message = json::decode("RangeRequest", &body(request).await?)?;
+            Ok(ok(json::write(&endpoint.range(message).await?).into()))
+        }
         "/v3/kv/put" => unary!("PutRequest", "PutResponse", put),
         "/v3/kv/deleterange" => unary!("DeleteRangeRequest", "DeleteRangeResponse", delete_range),
         "/v3/kv/txn" => unary!("TxnRequest", "TxnResponse", txn),
@@ -107,7 +110,7 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
 async fn keep_alive(endpoint: &Endpoint, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
     let message = json::decode("LeaseKeepAliveRequest", &body(request).await?)?;
     let result = json::encode_result("LeaseKeepAliveResponse", &endpoint.lease_keep_alive(message));
-    Ok(stream(tokio_stream::once(result)))
+    Ok(stream(tokio_stream::once((result + "\n").into())))
 }
 
 /// The answer starts when the first request is read and the store is ready; until then a bad request can still be
@@ -119,8 +122,8 @@ async fn watch(endpoint: &Arc<Endpoint>, body: Incoming) -> Result<Response<Body
     let requests = tokio_stream::iter(first.map(Ok)).chain(requests);
     let responses = endpoint.watch(Messages::EachCommit, requests);
     Ok(stream(responses.map(|response| match response {
-        Ok(response) => json::encode_result("WatchResponse", &response),
-        Err(refusal) => refusal.stream_body().to_string(),
+        Ok(response) => json::write_result(&response).into(),
+        Err(refusal) => (refusal.stream_body().to_string() + "\n").into(),
     })))
 }
 
@@ -150,12 +153,12 @@ fn watch_requests(mut body: Incoming) -> ReceiverStream<Result<WatchRequest, Ref
     ReceiverStream::new(receiver)
 }
 
-fn stream(objects: impl Stream<Item = String> + Send + 'static) -> Response<Body> {
-    let chunks = objects.map(|object| Ok::<_, Infallible>(Frame::data(Bytes::from(object + "\n"))));
+fn stream(objects: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
+    let chunks = objects.map(|object| Ok::<_, Infallible>(Frame::data(object)));
     with_type(StatusCode::OK, "application/json", Body::new(StreamBody::new(chunks)))
 }
 
-fn ok(body: String) -> Response<Body> {
+fn ok(body: Bytes) -> Response<Body> {
     with_type(StatusCode::OK, "application/json", Body::new(Full::from(body)))
 }
 

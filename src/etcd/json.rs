@@ -4,6 +4,7 @@
 //! empty `kvs` above all, which APISIX would index (contract section 1).
 
 mod decode;
+mod write;
 
 use bytes::{Buf as _, BytesMut};
 use prost::Message;
@@ -12,6 +13,7 @@ use serde::{Serialize, Serializer, de::IgnoredAny};
 
 pub(super) use decode::decode;
 
+use self::write::Write;
 use super::status::Refusal;
 use crate::pb::json::descriptors;
 
@@ -23,7 +25,23 @@ fn descriptor(name: &str) -> MessageDescriptor {
     descriptors().get_message_by_name(&full_name).expect("the gateway names messages of rpc.proto")
 }
 
-/// Writes the message `name`, straight to text: a listing can be many megabytes.
+/// Writes a message that can be many megabytes.
+pub(super) fn write(message: &impl Write) -> Vec<u8> {
+    let mut text = Vec::with_capacity(message.size_hint());
+    write::message(&mut text, message);
+    text
+}
+
+/// The same as an object of a stream, with its newline.
+pub(super) fn write_result(message: &impl Write) -> Vec<u8> {
+    let mut text = Vec::with_capacity(message.size_hint());
+    text.extend_from_slice(b"{\"result\":");
+    write::message(&mut text, message);
+    text.extend_from_slice(b"}\n");
+    text
+}
+
+/// Writes the message `name`.
 pub(super) fn encode<M: Message>(name: &str, message: &M) -> String {
     text(&Written::new(name, message))
 }
