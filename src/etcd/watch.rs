@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A stream with more is a client that leaks them.
-const MAX_WATCHES: usize = 4096;
+const MAX_WATCHES: usize = 1 << 16;
 /// Stands for no watch in a response.
 const NO_WATCH: i64 = -1;
 /// Below this many bytes of events a message takes another commit.

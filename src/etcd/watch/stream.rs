@@ -3,14 +3,19 @@
 //! In: a stream of requests, gRPC's or the gateway's. Out: a stream of responses, each made when the connection has room
 //! for it: a reader that stopped is not asked, and holds neither events nor an old state. Never here: what is answered,
 //! that is [`Watches`]; or a task: what the connection drops is gone.
+//!
+//! In a burst of commits most of the time would go into writing each to each connection alone. Whoever has just had a
+//! response hears of new commits a moment later, and gets what came meanwhile in one write.
 
 use std::{
+    future::Future as _,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep};
 use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -24,6 +29,9 @@ use crate::{
     store::Revision,
 };
 
+/// From a response to the next, in a burst: nothing beside what APISIX takes to make something of it.
+const REST: Duration = Duration::from_millis(1);
+
 /// The responses to the requests of one client. Dropping it ends the watches.
 pub(in crate::etcd) struct Responses<R> {
     endpoint: Arc<Endpoint>,
@@ -32,6 +40,9 @@ pub(in crate::etcd) struct Responses<R> {
     requests: Option<R>,
     revisions: WatchStream<Revision>,
     progress: Interval,
+    /// Until then new commits are left alone, if there are any.
+    rest: Option<Pin<Box<Sleep>>>,
+    last_response: Instant,
     refused: bool,
 }
 
@@ -47,6 +58,8 @@ impl Endpoint {
             requests: Some(requests),
             revisions: WatchStream::from_changes(self.store.revisions()),
             progress,
+            rest: None,
+            last_response: Instant::now(),
             refused: false,
         }
     }
@@ -70,7 +83,20 @@ impl<R: Stream<Item = Result<WatchRequest, Refusal>> + Unpin> Responses<R> {
             self.watches.interval_passed();
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.revisions).poll_next(context).map(|_| Ok(()))
+        self.poll_commits(context).map(Ok)
+    }
+
+    fn poll_commits(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.rest.is_none() {
+            ready!(Pin::new(&mut self.revisions).poll_next(context));
+            let left = REST.saturating_sub(self.last_response.elapsed());
+            self.rest = (!left.is_zero()).then(|| Box::pin(sleep(left)));
+        }
+        if let Some(rest) = &mut self.rest {
+            ready!(rest.as_mut().poll(context));
+            self.rest = None;
+        }
+        Poll::Ready(())
     }
 }
 
@@ -84,6 +110,7 @@ impl<R: Stream<Item = Result<WatchRequest, Refusal>> + Unpin> Stream for Respons
         loop {
             let snapshot = self.endpoint.store.snapshot();
             if let Some(response) = self.watches.next(&snapshot) {
+                self.last_response = Instant::now();
                 return Poll::Ready(Some(Ok(response)));
             }
             // A waiting stream must not keep an old state alive.
