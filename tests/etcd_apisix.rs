@@ -233,7 +233,8 @@ async fn errors_look_like_etcds() {
         assert_eq!((status, serde_json::from_str::<Value>(&text).unwrap()["code"].clone()), (400, json!(3)));
     }
     for body in [&b"{"[..], b"[]", br#"{"create_request":{"key":"@"}}"#] {
-        assert_eq!(exchange(address, "POST", "/v3/watch", body).await.0, 400);
+        let (status, text) = exchange(address, "POST", "/v3/watch", body).await;
+        assert_eq!((status, serde_json::from_str::<Value>(&text).unwrap()["code"].clone()), (500, json!(2)));
     }
     let large = vec![b' '; 3 << 20];
     assert_eq!(exchange(address, "POST", "/v3/kv/range", &large).await.0, 400);

@@ -29,7 +29,14 @@ use crate::pb::etcdserverpb::WatchRequest;
 const MAX_BODY: usize = 2 << 20;
 
 pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Response<Body> {
-    match (request.method(), request.uri().path()) {
+    let path = request.uri().path();
+    if request.method() == Method::OPTIONS {
+        return Response::default();
+    }
+    if let Some(clean) = cleaned(path) {
+        return moved(request.method(), &clean, request.uri().query());
+    }
+    match (request.method(), path) {
         (&Method::GET, "/version") => {
             reply(StatusCode::OK, &json!({"etcdserver": VERSION, "etcdcluster": VERSION}))
         }
@@ -39,23 +46,27 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request<Incoming>) 
             "text/plain; version=0.0.4; charset=utf-8",
             Body::new(Full::from(metrics::text(&endpoint.store))),
         ),
-        (&Method::POST, path) if path.starts_with("/v3/") => call(endpoint, request)
+        (_, "/version" | "/health" | "/metrics") => not_allowed(),
+        (_, path) if path.starts_with("/v3/") => call(endpoint, request)
             .await
             .unwrap_or_else(|refusal| reply(refusal.http_status(), &refusal.body())),
-        (_, path) if path.starts_with("/v3/") => text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"),
-        (_, "/version" | "/health" | "/metrics") => {
-            text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
-        }
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
 }
 
 /// The table of calls: path, request, response, method.
 async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    let is_post = request.method() == Method::POST;
     macro_rules! unary {
-        ($request:literal, $response:literal, $method:ident) => {{
+        ($request:literal, $response:literal, $method:ident) => {
+            unary!($request, $method, |answer| json::encode($response, answer).into())
+        };
+        ($request:literal, $method:ident, $write:expr) => {{
+            if !is_post {
+                return Ok(not_allowed());
+            }
             let message = json::decode($request, &body(request).await?)?;
-            Ok(ok(json::encode($response, &endpoint.$method(message).await?).into()))
+            Ok(ok($write(&endpoint.$method(message).await?)))
         }};
     }
     let path = request.uri().path();
@@ -63,14 +74,12 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
         endpoint.admit(request.headers())?;
     }
     match path {
-        "/v3/kv/range" => {
-            let message = json::decode("RangeRequest", &body(request).await?)?;
-            Ok(ok(json::write(&endpoint.range(message).await?).into()))
-        }
+        "/v3/kv/range" => unary!("RangeRequest", range, |answer| json::write(answer).into()),
         "/v3/kv/put" => unary!("PutRequest", "PutResponse", put),
         "/v3/kv/deleterange" => unary!("DeleteRangeRequest", "DeleteRangeResponse", delete_range),
         "/v3/kv/txn" => unary!("TxnRequest", "TxnResponse", txn),
         "/v3/kv/compaction" => unary!("CompactionRequest", "CompactionResponse", compact),
+        "/v3/watch" | "/v3/lease/keepalive" if !is_post => Ok(not_allowed()),
         "/v3/watch" => watch(&endpoint, request.into_body()).await,
         "/v3/lease/grant" => unary!("LeaseGrantRequest", "LeaseGrantResponse", lease_grant),
         "/v3/lease/keepalive" => keep_alive(&endpoint, request).await,
@@ -93,12 +102,13 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
     }
 }
 
+/// etcd does not say that this is JSON.
 fn health(endpoint: &Endpoint) -> Response<Body> {
     if endpoint.store.snapshot().is_ready() {
-        return reply(StatusCode::OK, &json!({"health": "true", "reason": ""}));
+        return text(StatusCode::OK, r#"{"health":"true","reason":""}"#);
     }
-    let reason = "the first configuration has not come yet";
-    reply(StatusCode::SERVICE_UNAVAILABLE, &json!({"health": "false", "reason": reason}))
+    let body = r#"{"health":"false","reason":"the first configuration has not come yet"}"#;
+    text(StatusCode::SERVICE_UNAVAILABLE, body)
 }
 
 async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
@@ -108,7 +118,7 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
 
 /// A client keeps a lease alive with one request and reads one object; it does not leave the stream open.
 async fn keep_alive(endpoint: &Endpoint, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-    let message = json::decode("LeaseKeepAliveRequest", &body(request).await?)?;
+    let message = json::decode("LeaseKeepAliveRequest", &body(request).await?).map_err(begins_no_stream)?;
     let result = json::encode_result("LeaseKeepAliveResponse", &endpoint.lease_keep_alive(message));
     Ok(stream(tokio_stream::once((result + "\n").into())))
 }
@@ -117,7 +127,7 @@ async fn keep_alive(endpoint: &Endpoint, request: Request<Incoming>) -> Result<R
 /// refused with a status of its own.
 async fn watch(endpoint: &Arc<Endpoint>, body: Incoming) -> Result<Response<Body>, Refusal> {
     let mut requests = watch_requests(body);
-    let first = requests.next().await.transpose()?;
+    let first = requests.next().await.transpose().map_err(begins_no_stream)?;
     endpoint.store.ready().await;
     let requests = tokio_stream::iter(first.map(Ok)).chain(requests);
     let responses = endpoint.watch(Messages::EachCommit, requests);
@@ -125,6 +135,14 @@ async fn watch(endpoint: &Arc<Endpoint>, body: Incoming) -> Result<Response<Body
         Ok(response) => json::write_result(&response).into(),
         Err(refusal) => (refusal.stream_body().to_string() + "\n").into(),
     })))
+}
+
+/// etcd has another code for what cannot be read where a stream was to begin.
+fn begins_no_stream(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::BadBody(text) => Refusal::BadStream(text),
+        other => other,
+    }
 }
 
 /// The objects of a request body that stays open.
@@ -164,6 +182,46 @@ fn ok(body: Bytes) -> Response<Body> {
 
 fn reply(status: StatusCode, body: &Value) -> Response<Body> {
     with_type(status, "application/json", Body::new(Full::from(body.to_string())))
+}
+
+fn not_allowed() -> Response<Body> {
+    text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+}
+
+/// The path that a client meant who joined an endpoint and a path with one slash too many; nothing if it is clean.
+fn cleaned(path: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let mut clean = format!("/{}", parts.join("/"));
+    if clean == "/v3" || path.ends_with('/') && clean != "/" {
+        clean.push('/');
+    }
+    (clean != path).then_some(clean)
+}
+
+/// A redirection, with a link for whoever reads it.
+fn moved(method: &Method, path: &str, query: Option<&str>) -> Response<Body> {
+    let location = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut response = match *method {
+        Method::GET | Method::HEAD => {
+            let escaped = location.replace('&', "&amp;");
+            let link = format!("<a href=\"{escaped}\">Moved Permanently</a>.\n\n");
+            with_type(StatusCode::MOVED_PERMANENTLY, "text/html; charset=utf-8", Body::new(Full::from(link)))
+        }
+        _ => Response::default(),
+    };
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    // A path that came in a request can go into a header.
+    if let Ok(location) = header::HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Body> {

@@ -88,8 +88,12 @@ impl Leases {
         self.0.lock().get(&id).copied().filter(Granted::is_alive)
     }
 
+    /// The one that runs out first comes first.
     fn ids(&self) -> Vec<i64> {
-        self.0.lock().iter().filter(|(_, lease)| lease.is_alive()).map(|(&id, _)| id).collect()
+        let leases = self.0.lock();
+        let mut alive: Vec<_> = leases.iter().filter(|(_, lease)| lease.is_alive()).collect();
+        alive.sort_by_key(|(_, lease)| lease.until);
+        alive.into_iter().map(|(&id, _)| id).collect()
     }
 }
 
@@ -212,6 +216,19 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(leases.keep_alive(id), 0);
         assert_eq!(leases.revoke(id), Err(Refusal::LeaseNotFound));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leases_are_listed_as_they_run_out() {
+        let leases = Leases::default();
+        for (id, ttl) in [(1, 60), (2, 10), (3, 30)] {
+            leases.grant(id, ttl).unwrap();
+        }
+        assert_eq!(leases.ids(), [2, 3, 1]);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        leases.keep_alive(2);
+        tokio::time::advance(Duration::from_secs(24)).await;
+        assert_eq!(leases.ids(), [3, 1]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -45,6 +45,9 @@ pub(super) enum Refusal {
     TooManyRequests,
     #[error("{0}")]
     BadBody(String),
+    /// As the gateway refuses the first request of a stream.
+    #[error("{0}")]
+    BadStream(String),
 }
 
 impl Refusal {
@@ -66,6 +69,7 @@ impl Refusal {
             Self::LeaseNotFound => Code::NotFound,
             Self::LeaseExists => Code::FailedPrecondition,
             Self::TooManyRequests => Code::ResourceExhausted,
+            Self::BadStream(_) => Code::Unknown,
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use apisix_mesh::pb::json::descriptors;
 use bytes::{Buf as _, BufMut as _, Bytes};
-use http::{Request, header, uri::PathAndQuery};
+use http::{header, uri::PathAndQuery};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -16,7 +16,7 @@ use prost_reflect::{
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tonic::{
-    Status,
+    Status, Streaming,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     transport::Channel,
@@ -49,9 +49,43 @@ macro_rules! method {
 }
 
 method!(RANGE, "KV", "Range", "kv/range", "Range");
-
+method!(PUT, "KV", "Put", "kv/put", "Put");
+method!(DELETE_RANGE, "KV", "DeleteRange", "kv/deleterange", "DeleteRange");
 method!(TXN, "KV", "Txn", "kv/txn", "Txn");
 method!(COMPACT, "KV", "Compact", "kv/compaction", "Compaction");
+method!(WATCH, "Watch", "Watch", "watch", "Watch");
+method!(GRANT, "Lease", "LeaseGrant", "lease/grant", "LeaseGrant");
+method!(REVOKE, "Lease", "LeaseRevoke", "lease/revoke", "LeaseRevoke");
+method!(KEEP_ALIVE, "Lease", "LeaseKeepAlive", "lease/keepalive", "LeaseKeepAlive");
+method!(TIME_TO_LIVE, "Lease", "LeaseTimeToLive", "lease/timetolive", "LeaseTimeToLive");
+method!(LEASES, "Lease", "LeaseLeases", "lease/leases", "LeaseLeases");
+method!(MEMBER_LIST, "Cluster", "MemberList", "cluster/member/list", "MemberList");
+method!(STATUS, "Maintenance", "Status", "maintenance/status", "Status");
+method!(AUTHENTICATE, "Auth", "Authenticate", "auth/authenticate", "Authenticate");
+
+/// What one of them is sent.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// JSON with the names of the message's fields.
+    Message(&'static Method, Value),
+    Http {
+        verb: &'static str,
+        path: String,
+        kind: Option<&'static str>,
+        body: Bytes,
+    },
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(method, message) => write!(f, "{} {message}", method.name),
+            Self::Http { verb, path, kind, body } => {
+                write!(f, "{verb} {path} {} {:?}", kind.unwrap_or("-"), String::from_utf8_lossy(body))
+            }
+        }
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
@@ -87,11 +121,22 @@ impl Client {
         Self { address: address.to_owned(), channel, http: None }
     }
 
-    /// A call whose request is JSON with the names of the messages' fields.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub async fn ask(&mut self, door: Door, request: &Request) -> Answer {
+        match request {
+            Request::Message(method, message) => self.call(method, door, message).await,
+            Request::Http { verb, path, kind, body } => self.http(verb, path, *kind, body.clone()).await,
+        }
+    }
+
+    /// A call whose request is JSON with the names of the message's fields.
     pub async fn call(&mut self, method: &Method, door: Door, request: &Value) -> Answer {
         match door {
             Door::Grpc => self.grpc(method, message(method.request, request)).await,
-            Door::Json => self.http("POST", method.path, request.to_string().into()).await,
+            Door::Json => self.http("POST", method.path, None, request.to_string().into()).await,
         }
     }
 
@@ -100,19 +145,31 @@ impl Client {
         grpc.ready().await.expect("the server is there");
         let request = tonic::Request::new(request);
         let path = PathAndQuery::from_static(method.grpc);
-        let (status, body) = match grpc.unary(request, path, Raw).await {
-            Ok(response) => (0, value(method.response, response.into_inner())),
+        let answered = if *method == KEEP_ALIVE {
+            let request = request.map(tokio_stream::once);
+            match grpc.streaming(request, path, Raw).await {
+                Ok(answers) => only_one(answers.into_inner()).await,
+                Err(status) => Err(status),
+            }
+        } else {
+            grpc.unary(request, path, Raw).await.map(tonic::Response::into_inner)
+        };
+        let (status, body) = match answered {
+            Ok(message) => (0, value(method.response, message)),
             Err(status) => (status.code() as u16, json!({"message": status.message()})),
         };
         Answer { status, kind: String::new(), body }
     }
 
-    pub async fn http(&mut self, verb: &str, path: &str, body: Bytes) -> Answer {
-        let request = Request::builder().method(verb).uri(path).header(header::HOST, &self.address);
+    async fn http(&mut self, verb: &str, path: &str, kind: Option<&str>, body: Bytes) -> Answer {
+        let mut request = http::Request::builder().method(verb).uri(path).header(header::HOST, &self.address);
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
         self.send(request.body(Full::new(body)).unwrap()).await
     }
 
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
+    async fn send(&mut self, request: http::Request<Full<Bytes>>) -> Answer {
         let mut sender = match self.http.take() {
             Some(sender) if !sender.is_closed() => sender,
             _ => {
@@ -134,6 +191,13 @@ impl Client {
         let body = body.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
         Answer { status, kind, body }
     }
+}
+
+/// The answer of a stream that has but one.
+async fn only_one(mut answers: Streaming<Bytes>) -> Result<Bytes, Status> {
+    let first = answers.message().await?;
+    assert!(answers.message().await?.is_none(), "one request has one answer");
+    Ok(first.expect("a request has an answer"))
 }
 
 fn descriptor(name: &str) -> MessageDescriptor {

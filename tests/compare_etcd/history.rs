@@ -65,7 +65,9 @@ pub struct Revisions {
     ours: Vec<i64>,
     real: Vec<i64>,
     /// The place of the oldest one that is not compacted.
-    pub oldest: usize,
+    oldest: usize,
+    /// What was the last and what the oldest whenever there was a compaction.
+    compacted: Vec<[(i64, i64); 2]>,
 }
 
 impl Revisions {
@@ -85,6 +87,11 @@ impl Revisions {
         *self.real.last().unwrap()
     }
 
+    /// Both numbers of the last one.
+    fn latest(&self) -> (i64, i64) {
+        (self.last_of_ours(), self.last())
+    }
+
     pub fn oldest(&self) -> i64 {
         self.real[self.oldest]
     }
@@ -99,6 +106,18 @@ impl Revisions {
 
     pub fn first_of_ours(&self) -> i64 {
         self.ours[0]
+    }
+
+    /// Whether this was etcd's oldest one at some time.
+    pub fn was_oldest(&self, real: i64) -> bool {
+        self.compacted.iter().any(|[_, oldest]| oldest.1 == real)
+    }
+
+    /// Of ours and etcd's, the oldest at the time when this revision, of either, was the last.
+    pub fn oldest_at(&self, last: i64) -> (i64, i64) {
+        let is_before = |compacted: &&[(i64, i64); 2]| compacted[0].0 == last || compacted[0].1 == last;
+        let [_, oldest] = self.compacted.iter().rev().find(is_before).expect("watches follow a compaction");
+        *oldest
     }
 
     /// Ours for any number that is meant as a revision of etcd's.
@@ -151,12 +170,20 @@ impl Ours {
     }
 }
 
+/// The revisions of a sweep, ours and etcd's.
+pub struct Swept {
+    pub put: (i64, i64),
+    pub deleted: (i64, i64),
+}
+
 pub struct History {
     ours: Ours,
     writer: Client,
     max_commits: usize,
     pub prefix: &'static str,
     pub revisions: Revisions,
+    /// Held by whoever has leases: all of a server's are one list.
+    pub leases: tokio::sync::Mutex<()>,
 }
 
 impl History {
@@ -179,7 +206,14 @@ impl History {
         let everything = json!({"request_delete_range": {"key": b64("\0"), "range_end": b64("\0")}});
         let emptied = writer.call(&TXN, Door::Grpc, &json!({"success": [everything]})).await;
         assert_eq!(emptied.status, 0, "{emptied:?}");
-        let mut history = Self { ours, writer, max_commits, prefix, revisions: Revisions::default() };
+        let mut history = Self {
+            ours,
+            writer,
+            max_commits,
+            prefix,
+            revisions: Revisions::default(),
+            leases: tokio::sync::Mutex::default(),
+        };
         let first = history.ours.store.commit(&Delta::default()).expect("the first commit counts").revision;
         let marker = |directory| json!({"request_put": {"key": b64(format!("{prefix}/{directory}/")), "value": b64("init_dir")}});
         history.follow(first, MARKED.map(marker).to_vec()).await;
@@ -216,6 +250,30 @@ impl History {
         self.follow(commit.revision, operations).await;
     }
 
+    /// Writes every key that there may be, then deletes them all.
+    pub async fn sweep(&mut self, random: &mut Random) -> Swept {
+        let keys = || DIRECTORIES.into_iter().flat_map(|directory| IDS.map(|id| Key::new(directory, id)));
+        let value = Bytes::from(format!("swept at {}", random.next()));
+        let puts = keys().map(|key| (key, value.clone())).collect();
+        self.apply(&Delta { puts, deletes: vec![] }, random).await;
+        let put = self.revisions.latest();
+        self.apply(&Delta { puts: vec![], deletes: keys().collect() }, random).await;
+        Swept { put, deleted: self.revisions.latest() }
+    }
+
+    /// Whether there may be such a key.
+    pub fn has_key(&self, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
+        let has = |directory: &Directory| {
+            IDS.iter().any(|id| is_wanted(format!("{}{}", self.prefix, Key::new(*directory, id)).as_bytes()))
+        };
+        DIRECTORIES.iter().any(has)
+    }
+
+    /// Whether ours keeps so many commits.
+    pub fn keeps(&self, commits: usize) -> bool {
+        self.max_commits >= commits
+    }
+
     /// What ours did at a revision, done by etcd.
     async fn follow(&mut self, ours: i64, operations: Vec<Value>) {
         let answer = self.writer.call(&TXN, Door::Grpc, &json!({ "success": operations })).await;
@@ -225,11 +283,13 @@ impl History {
     }
 
     /// Etcd forgets what ours has forgotten.
-    async fn compact(&mut self) {
+    pub async fn compact(&mut self) {
         let known = self.revisions.ours.len();
         self.revisions.oldest = known.saturating_sub(self.max_commits);
         let oldest = self.ours.store.snapshot().oldest_revision();
         assert_eq!(oldest, self.revisions.oldest_of_ours(), "ours keeps as many commits as it is told to");
+        let oldest = (self.revisions.oldest_of_ours(), self.revisions.oldest());
+        self.revisions.compacted.push([self.revisions.latest(), oldest]);
         let request = json!({"revision": self.revisions.oldest(), "physical": true});
         let answer = self.writer.call(&COMPACT, Door::Grpc, &request).await;
         let is_new = !answer.body.to_string().contains("has been compacted");

@@ -4,10 +4,13 @@
 
 mod ask;
 mod history;
+mod leases;
 mod real;
 mod requests;
 mod rules;
+mod streams;
 mod tally;
+mod watches;
 
 use std::{env, str::FromStr, sync::Arc};
 
@@ -49,14 +52,41 @@ pub async fn compare(real: &RealEtcd, seed: u64, calls: usize) -> Tally {
     total
 }
 
+/// Reads first, then watches, and writes at last: what etcd takes of them makes its history another one.
 async fn one_history(real: &RealEtcd, version: (u32, u32), seed: u64, calls: usize) -> Tally {
     let mut random = Random::new(seed);
-    let history = Arc::new(History::load(&real.address, &mut random).await);
+    let mut history = Arc::new(History::load(&real.address, &mut random).await);
+    let mut total = Tally::default();
+    let writes = calls / 16;
+    total.add(ask_at_once(&history, real, version, Part::Reads, calls - writes, &mut random).await);
+    if history.keeps(watches::HISTORY_NEEDED) {
+        let mut sides = Sides::connect(&history, &real.address, version).await;
+        let history = Arc::get_mut(&mut history).expect("the askers are done");
+        watches::story(&mut sides, history, &mut random).await;
+        total.add(sides.tally);
+    }
+    total.add(ask_at_once(&history, real, version, Part::Writes, writes, &mut random).await);
+    total
+}
+
+async fn ask_at_once(
+    history: &Arc<History>,
+    real: &RealEtcd,
+    version: (u32, u32),
+    part: Part,
+    calls: usize,
+    random: &mut Random,
+) -> Tally {
     let mut askers = JoinSet::new();
-    for asker in 0..ASKERS {
-        let calls = calls / ASKERS + usize::from(asker < calls % ASKERS);
-        let (history, address, random) = (history.clone(), real.address.clone(), Random::new(random.next()));
-        askers.spawn(async move { ask_both(&history, &address, version, random, calls).await });
+    for _ in 0..ASKERS {
+        let mut sides = Sides::connect(history, &real.address, version).await;
+        let (history, mut random) = (history.clone(), Random::new(random.next()));
+        askers.spawn(async move {
+            while sides.tally.calls() < calls.div_ceil(ASKERS) {
+                sides.one(part, &history, &mut random).await;
+            }
+            sides.tally
+        });
     }
     let mut total = Tally::default();
     while let Some(tally) = askers.join_next().await {
@@ -65,38 +95,54 @@ async fn one_history(real: &RealEtcd, version: (u32, u32), seed: u64, calls: usi
     total
 }
 
-async fn ask_both(
-    history: &History,
-    real: &str,
-    version: (u32, u32),
-    mut random: Random,
-    calls: usize,
-) -> Tally {
-    let mut tally = Tally::default();
-    let (mut ours, mut real) = (Client::connect(history.address()).await, Client::connect(real).await);
-    for _ in 0..calls {
-        let call = requests::any(history, &mut random);
-        let (our_answer, real_answer) = tokio::join!(
-            ours.call(call.method, call.door, &call.ours),
-            real.call(call.method, call.door, &call.real)
-        );
-        judge(history, version, &call, our_answer, real_answer, &mut tally);
-    }
-    tally
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Reads,
+    Writes,
 }
 
-fn judge(history: &History, version: (u32, u32), call: &Call, ours: Answer, real: Answer, tally: &mut Tally) {
-    let (ours, real) = (without_cluster(ours), without_cluster(real));
-    let ours = Answer { body: with_real_revisions(ours.body, &history.revisions), ..ours };
-    if ours == real {
-        return tally.equal(call.method.name);
+/// Both, as one asker knows them, and what they answered him so far.
+struct Sides {
+    version: (u32, u32),
+    ours: Client,
+    real: Client,
+    tally: Tally,
+}
+
+impl Sides {
+    async fn connect(history: &History, real: &str, version: (u32, u32)) -> Self {
+        let (ours, real) = (Client::connect(history.address()).await, Client::connect(real).await);
+        Self { version, ours, real, tally: Tally::default() }
     }
-    let mut exchange = Exchange { call, history, version, ours: ours.clone(), real: real.clone() };
-    match rules::explain(&mut exchange) {
-        Some(rules) => tally.explained(call.method.name, &rules),
-        None => tally.differ(call.method.name, || {
-            format!("{:?} {} {}\nours: {ours}\nreal: {real}", call.door, call.method.name, call.ours)
-        }),
+
+    async fn one(&mut self, part: Part, history: &History, random: &mut Random) {
+        let call = match part {
+            Part::Reads if random.below(64) == 0 => return leases::story(self, history, random).await,
+            Part::Reads => requests::any(history, random),
+            Part::Writes => requests::any_write(history, random),
+        };
+        let (ours, real) = self.ask(&call).await;
+        self.judge(history, &call, ours, real);
+    }
+
+    async fn ask(&mut self, call: &Call) -> (Answer, Answer) {
+        tokio::join!(self.ours.ask(call.door, &call.ours), self.real.ask(call.door, &call.real))
+    }
+
+    fn judge(&mut self, history: &History, call: &Call, ours: Answer, real: Answer) {
+        let (ours, real) = (without_cluster(ours), without_cluster(real));
+        let ours = Answer { body: with_real_revisions(ours.body, &history.revisions), ..ours };
+        if ours == real {
+            return self.tally.equal(call.name);
+        }
+        let version = self.version;
+        let mut exchange = Exchange { call, history, version, ours: ours.clone(), real: real.clone() };
+        match rules::explain(&mut exchange) {
+            Some(rules) => self.tally.explained(call.name, &rules),
+            None => self
+                .tally
+                .differ(call.name, || format!("{:?} {}\nours: {ours}\nreal: {real}", call.door, call.ours)),
+        }
     }
 }
 

@@ -1,12 +1,16 @@
 //! Random requests, the same for both but for the numbers of revisions.
 
+mod fixed;
+mod odd;
 mod range;
 mod txn;
+pub mod watch;
+mod write;
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    ask::{Door, Method, RANGE, TXN},
+    ask::{Door, Method, RANGE, Request, TXN},
     history::History,
 };
 use crate::support::{etcd::b64, mutate::Random};
@@ -14,36 +18,61 @@ use crate::support::{etcd::b64, mutate::Random};
 /// What is asked, in the words of either.
 #[derive(Debug)]
 pub struct Call {
-    pub method: &'static Method,
+    pub name: &'static str,
     pub door: Door,
-    pub ours: Value,
-    pub real: Value,
+    pub ours: Request,
+    pub real: Request,
 }
 
+/// A call that changes nothing.
 pub fn any(history: &History, random: &mut Random) -> Call {
-    let (method, request): (&Method, _) = match random.below(4) {
-        0 => (&TXN, txn::any(history, random)),
-        _ => (&RANGE, range::any(history, random)),
-    };
+    match random.below(32) {
+        0..8 => message(&TXN, txn::any(history, random), random),
+        8 => {
+            let (method, request) = fixed::any(random);
+            message(method, request, random)
+        }
+        9 if random.below(4) == 0 => {
+            let method = random.pick(&odd::UNKNOWN);
+            let request = || Request::Message(method, json!({}));
+            Call { name: method.name, door: Door::Grpc, ours: request(), real: request() }
+        }
+        9..13 => same("HTTP and JSON", odd::any(history, random)),
+        _ => message(&RANGE, range::any(history, random), random),
+    }
+}
+
+/// A call that may change what etcd holds.
+pub fn any_write(history: &History, random: &mut Random) -> Call {
+    let (method, request) = write::any(history, random);
+    message(method, request, random)
+}
+
+pub fn message(method: &'static Method, request: Value, random: &mut Random) -> Call {
     let door = *random.pick(&[Door::Grpc, Door::Json]);
     let request = if door == Door::Json { respelled(&request, random) } else { request };
-    Call { method, door, ours: words_of(&request, Side::Ours), real: words_of(&request, Side::Real) }
+    let words_of = |side| Request::Message(method, words_of(&request, side));
+    Call { name: method.name, door, ours: words_of(Side::Ours), real: words_of(Side::Real) }
 }
 
-/// A revision in a request; the two numbers mean the same.
-fn revision(real: i64, ours: i64) -> Value {
+fn same(name: &'static str, request: Request) -> Call {
+    Call { name, door: Door::Json, ours: request.clone(), real: request }
+}
+
+/// A revision, or an id, in a request; the two numbers mean the same.
+pub fn revision(real: i64, ours: i64) -> Value {
     json!({REVISION: [real, ours]})
 }
 
 const REVISION: &str = "@revision";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub enum Side {
     Ours,
     Real,
 }
 
-fn words_of(request: &Value, side: Side) -> Value {
+pub fn words_of(request: &Value, side: Side) -> Value {
     match request {
         Value::Object(members) => match members.get(REVISION) {
             Some(numbers) => numbers[usize::from(side == Side::Ours)].clone(),
@@ -184,10 +213,29 @@ fn bytes(bytes: &[u8]) -> Value {
 }
 
 impl Call {
+    /// The message that the real one is sent; null if it is none.
+    pub fn message(&self) -> Value {
+        match &self.real {
+            Request::Message(_, message) => message.clone(),
+            Request::Http { body, .. } => {
+                let mut values = serde_json::Deserializer::from_slice(body).into_iter();
+                values.next().and_then(Result::ok).unwrap_or_default()
+            }
+        }
+    }
+
+    pub fn is(&self, wanted: &Method) -> bool {
+        match &self.real {
+            Request::Message(method, _) => *method == wanted,
+            Request::Http { path, .. } => path.split('?').next() == Some(wanted.path),
+        }
+    }
+
     /// Whether this is a Range on `<prefix>/` and nothing else.
     pub fn asks_for_root(&self, prefix: &str) -> bool {
-        let end = self.real.get("range_end").or_else(|| self.real.get("rangeEnd"));
+        let message = self.message();
+        let end = message.get("range_end").or_else(|| message.get("rangeEnd"));
         let end_is_left_out = end.is_none_or(|end| end == "");
-        *self.method == RANGE && self.real["key"] == b64(format!("{prefix}/")) && end_is_left_out
+        self.is(&RANGE) && message["key"] == b64(format!("{prefix}/")) && end_is_left_out
     }
 }

@@ -3,9 +3,16 @@
 //! A rule takes away the difference that it explains and nothing else, and says whether there was one. What is left
 //! unequal after all of them is a difference that nobody meant.
 
-use serde_json::{Value, json};
+mod watch_rules;
 
-use super::{ask::Answer, history::History, requests::Call};
+use serde_json::{Value, json};
+use tonic::Code;
+
+use super::{
+    ask::{AUTHENTICATE, Answer, COMPACT, DELETE_RANGE, MEMBER_LIST, PUT, Request, STATUS, TXN},
+    history::History,
+    requests::Call,
+};
 
 /// One request, what both said to it, and where it was asked.
 pub struct Exchange<'a> {
@@ -28,6 +35,21 @@ pub const RULES: &[Rule] = &[
     Rule { name: "root-revision", explain: root_revision },
     Rule { name: "unknown-sort", explain: unknown_sort },
     Rule { name: "ties", explain: ties },
+    Rule { name: "write-refused", explain: write_refused },
+    Rule { name: "write-dropped", explain: write_dropped },
+    Rule { name: "version", explain: version },
+    Rule { name: "unknown-call-text", explain: unknown_call_text },
+    Rule { name: "watch-of-the-future", explain: watch_rules::of_the_future },
+    Rule { name: "watch-compacted-header", explain: watch_rules::compacted_header },
+    Rule { name: "watch-cancelled-again", explain: watch_rules::cancelled_again },
+    Rule { name: "watch-marker-events", explain: watch_rules::marker_events },
+    Rule { name: "watch-oldest-deletes", explain: watch_rules::oldest_deletes },
+    Rule { name: "watch-oldest-prev-kv", explain: watch_rules::oldest_prev_kv },
+    Rule { name: "watch-cut-by-cancel", explain: watch_rules::cut_by_cancel },
+    Rule { name: "member", explain: member },
+    Rule { name: "status", explain: status },
+    Rule { name: "no-users", explain: no_users },
+    Rule { name: "body-error-text", explain: body_error_text },
 ];
 
 /// The names of the rules without which the answers would not be equal, if they are with them.
@@ -49,19 +71,20 @@ fn root_revision(exchange: &mut Exchange) -> bool {
     let known = &exchange.history.revisions;
     let oldest = (known.oldest_of_ours() - 1).max(known.first_of_ours());
     let written = known.real(oldest).map_or_else(|| format!("ours:{oldest}"), |real| real.to_string());
-    let header = &mut exchange.ours.body["header"]["revision"];
     let is_root = exchange.call.asks_for_root(exchange.history.prefix);
-    if is_root && *header == json!(written) {
-        *header = exchange.real.body["header"]["revision"].clone();
-        return true;
+    match exchange.ours.body.pointer_mut("/header/revision") {
+        Some(revision) if is_root && *revision == json!(written) => {
+            *revision = exchange.real.body["header"]["revision"].clone();
+            true
+        }
+        _ => false,
     }
-    false
 }
 
 /// An order that there is not is refused, as by 3.6; before that it meant no order at all.
 fn unknown_sort(exchange: &mut Exchange) -> bool {
     let is_refused = exchange.ours.body["message"] == "etcdserver: invalid sort option";
-    if exchange.version < (3, 6) && is_refused && has_unknown_sort(&exchange.call.real) {
+    if exchange.version < (3, 6) && is_refused && has_unknown_sort(&exchange.call.message()) {
         exchange.ours = exchange.real.clone();
         return true;
     }
@@ -128,4 +151,130 @@ fn are_ties(ours: &[Value], real: &[Value], is_cut: bool) -> bool {
         };
         same_column && settled(ours) == settled(real)
     })
+}
+
+fn is_success(answer: &Answer) -> bool {
+    [0, 200].contains(&answer.status)
+}
+
+/// Ours takes no write. Etcd has one more reason to refuse it, or performs it.
+fn write_refused(exchange: &mut Exchange) -> bool {
+    let is_write = [&PUT, &DELETE_RANGE, &TXN, &COMPACT].iter().any(|method| exchange.call.is(method));
+    let is_refused = exchange.ours.body["message"] == "etcdserver: permission denied";
+    let late = ["requested lease not found", "key not found", "has been compacted", "is a future revision"];
+    let message = exchange.real.body["message"].as_str().unwrap_or_default();
+    if is_write
+        && is_refused
+        && (is_success(&exchange.real) || late.iter().any(|text| message.ends_with(text)))
+    {
+        exchange.real = exchange.ours.clone();
+        return true;
+    }
+    false
+}
+
+/// What APISIX writes for itself is taken and dropped.
+fn write_dropped(exchange: &mut Exchange) -> bool {
+    let nothing_changed = json!({"header": {"revision": exchange.history.revisions.last().to_string()}});
+    let late = ["requested lease not found", "key not found"];
+    let message = exchange.real.body["message"].as_str().unwrap_or_default();
+    let is_taken = is_success(&exchange.real) || late.iter().any(|text| message.ends_with(text));
+    if exchange.call.is(&PUT) && exchange.ours.body == nothing_changed && is_taken {
+        exchange.real = exchange.ours.clone();
+        return true;
+    }
+    false
+}
+
+/// The only member has no addresses; the header has a revision, which etcd's has not.
+fn member(exchange: &mut Exchange) -> bool {
+    let members = |answer: &Answer| answer.body["members"].as_array().map_or(0, Vec::len);
+    let revision = json!(exchange.history.revisions.last().to_string());
+    let ours = &exchange.ours.body;
+    let is_plain = ours["members"][0].as_object().is_some_and(|member| member.keys().eq(["ID", "name"]));
+    let is_expected = is_plain
+        && members(&exchange.ours) == 1
+        && members(&exchange.real) == 1
+        && ours["header"]["revision"] == revision
+        && exchange.real.body["header"].get("revision").is_none();
+    if exchange.call.is(&MEMBER_LIST) && is_expected {
+        exchange.ours = exchange.real.clone();
+        return true;
+    }
+    false
+}
+
+/// The numbers of its process are its own, and there is no database that has a size.
+fn status(exchange: &mut Exchange) -> bool {
+    if !exchange.call.is(&STATUS) {
+        return false;
+    }
+    for answer in [&mut exchange.ours, &mut exchange.real] {
+        let Some(members) = answer.body.as_object_mut() else { return false };
+        for name in ["version", "leader", "raftIndex", "raftTerm", "raftAppliedIndex"] {
+            if members.remove(name).is_none() {
+                return false;
+            }
+        }
+        for name in ["dbSize", "dbSizeInUse", "storageVersion", "dbSizeQuota", "downgradeInfo"] {
+            members.remove(name);
+        }
+    }
+    true
+}
+
+/// Without users, any name and password get a token.
+fn no_users(exchange: &mut Exchange) -> bool {
+    let has_none = exchange.real.body["message"] == "etcdserver: authentication is not enabled";
+    let has_token = exchange.ours.body["token"].as_str().is_some_and(|token| !token.is_empty());
+    if exchange.call.is(&AUTHENTICATE) && has_none && has_token && is_success(&exchange.ours) {
+        exchange.ours = exchange.real.clone();
+        return true;
+    }
+    false
+}
+
+/// What is wrong with a body that cannot be read is told in other words.
+fn body_error_text(exchange: &mut Exchange) -> bool {
+    let has_code = |answer: &Answer| {
+        let code = &answer.body["code"];
+        answer.status == 400 && *code == 3 || answer.status == 500 && *code == 2
+    };
+    let is_etcds = exchange.ours.body["message"].as_str().is_none_or(|text| text.starts_with("etcdserver:"));
+    let is_same_code = exchange.ours.status == exchange.real.status;
+    if has_code(&exchange.ours) && has_code(&exchange.real) && is_same_code && !is_etcds {
+        for name in ["error", "message"] {
+            exchange.ours.body[name] = exchange.real.body[name].clone();
+        }
+        return true;
+    }
+    false
+}
+
+/// Ours is a 3.5.0, and tells as that does how it is.
+fn version(exchange: &mut Exchange) -> bool {
+    let Request::Http { path, .. } = &exchange.call.real else { return false };
+    let is_form = |answer: &Answer| {
+        let members = answer.body.as_object();
+        members.is_some_and(|members| members.keys().eq(["etcdcluster", "etcdserver"]))
+    };
+    let is_version = path == "/version" && is_form(&exchange.ours) && is_form(&exchange.real);
+    let is_health = path == "/health" && exchange.version < (3, 5) && exchange.ours.body["reason"] == "";
+    if is_health {
+        exchange.real.body["reason"] = json!("");
+    } else if is_version {
+        exchange.ours.body = exchange.real.body.clone();
+    }
+    is_version || is_health
+}
+
+/// That a call is not known is told in other words.
+fn unknown_call_text(exchange: &mut Exchange) -> bool {
+    let is_unimplemented = |answer: &Answer| answer.status == Code::Unimplemented as u16;
+    if exchange.call.name == "Unknown" && is_unimplemented(&exchange.ours) && is_unimplemented(&exchange.real)
+    {
+        exchange.ours.body = exchange.real.body.clone();
+        return true;
+    }
+    false
 }

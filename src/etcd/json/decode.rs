@@ -5,7 +5,10 @@
 //! Names are snake or camel case; numbers are numbers or text; enums are names or numbers; null is as good as
 //! nothing; fields that nobody knows are skipped.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{GeneralPurpose, GeneralPurposeConfig},
+};
 use prost::Message;
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value};
 use serde::Deserialize as _;
@@ -13,6 +16,12 @@ use serde_json::Value as Json;
 
 use super::descriptor;
 use crate::etcd::status::Refusal;
+
+/// Go's: padded, but what the last character says beyond the last byte does not count.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// Reads the message `name`. No text is an empty message, and what follows the object does not count.
 pub(in crate::etcd) fn decode<M: Message + Default>(name: &str, text: &[u8]) -> Result<M, Refusal> {
@@ -96,16 +105,25 @@ fn go_name(names: &EnumDescriptor) -> String {
     }
 }
 
-/// Base64 of the standard alphabet, padded, perhaps in lines.
+/// Base64 of the standard alphabet, padded, perhaps in lines; or each byte as a number.
 fn bytes(json: &Json) -> Result<Value, String> {
-    let Json::String(text) = json else { return Err(mismatch(json, "[]uint8")) };
-    let is_in_lines = text.contains(['\r', '\n']);
-    let decoded = if is_in_lines {
-        BASE64_STANDARD.decode(text.replace(['\r', '\n'], ""))
-    } else {
-        BASE64_STANDARD.decode(text)
+    let text = match json {
+        Json::String(text) => text,
+        Json::Array(items) => return items.iter().map(byte).collect::<Result<_, _>>().map(Value::Bytes),
+        _ => return Err(mismatch(json, "[]uint8")),
     };
+    let is_in_lines = text.contains(['\r', '\n']);
+    let decoded =
+        if is_in_lines { BASE64.decode(text.replace(['\r', '\n'], "")) } else { BASE64.decode(text) };
     decoded.map(|bytes| Value::Bytes(bytes.into())).map_err(|error| format!("illegal base64 data: {error}"))
+}
+
+fn byte(json: &Json) -> Result<u8, String> {
+    match json {
+        Json::Null => Ok(0),
+        Json::String(_) => Err(mismatch(json, "uint8")),
+        _ => integer(json, "uint8"),
+    }
 }
 
 fn mismatch(json: &Json, wanted: &str) -> String {
@@ -146,6 +164,7 @@ mod tests {
             r#"{"key":"YQ==","rangeEnd":"Yg==","limit":"3","sortOrder":"DESCEND","sortTarget":"MOD","x":[{}]}"#,
             r#"{"key":"YQ==","range_end":"Yg==","limit":3,"sort_order":2,"sort_target":3} trailing"#,
             r#"{"key":"YQ==","rangeEnd":"Yg==","range_end":"eA==","limit":" 3","sort_order":2,"sort_target":3}"#,
+            r#"{"key":"YR==","range_end":[98],"limit":3,"sort_order":2,"sort_target":3}"#,
             r#"{"key":"Y\nQ==","range_end":"Yg==","limit":3,"sort_order":2,"sort_target":3,"revision":null}"#,
         ] {
             assert_eq!(range(text).as_ref(), Ok(&expected), "{text}");
