@@ -15,8 +15,8 @@ use super::{
 };
 use crate::support::mutate::Random;
 
-/// Ids that a client might choose; few, so that they meet.
-const IDS: [i64; 6] = [1, 2, 77, -1, i64::MAX, i64::MIN];
+/// Ids that a client might choose; few, so that they meet, and none that an odd request names.
+const IDS: [i64; 6] = [11, 12, 77, -11, i64::MAX - 1, i64::MIN + 1];
 
 /// Short leases run out in two seconds. A story that took longer than this is not judged.
 const IN_TIME: Duration = Duration::from_secs(1);
