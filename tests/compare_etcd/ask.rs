@@ -2,7 +2,7 @@
 //!
 //! The answers of both doors have one form, so that whoever judges them need not know the door.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use apisix_mesh::pb::json::descriptors;
 use bytes::{Buf as _, BufMut as _, Bytes};
@@ -87,6 +87,9 @@ impl fmt::Display for Request {
     }
 }
 
+/// Far above what any answer takes to come.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
     Grpc,
@@ -126,10 +129,14 @@ impl Client {
     }
 
     pub async fn ask(&mut self, door: Door, request: &Request) -> Answer {
-        match request {
-            Request::Message(method, message) => self.call(method, door, message).await,
-            Request::Http { verb, path, kind, body } => self.http(verb, path, *kind, body.clone()).await,
-        }
+        let asking = async {
+            match request {
+                Request::Message(method, message) => self.call(method, door, message).await,
+                Request::Http { verb, path, kind, body } => self.http(verb, path, *kind, body.clone()).await,
+            }
+        };
+        let answer = tokio::time::timeout(PATIENCE, asking).await;
+        answer.unwrap_or(Answer { status: 0, kind: String::new(), body: json!("no answer") })
     }
 
     /// A call whose request is JSON with the names of the message's fields.

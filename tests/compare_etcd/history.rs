@@ -180,6 +180,8 @@ pub struct History {
     ours: Ours,
     writer: Client,
     max_commits: usize,
+    /// The version of the real one: 3.4 is `(3, 4)`.
+    pub version: (u32, u32),
     pub prefix: &'static str,
     pub revisions: Revisions,
     /// Held by whoever has leases: all of a server's are one list.
@@ -188,8 +190,8 @@ pub struct History {
 
 impl History {
     /// A history of up to some hundred commits, of which the oldest may be compacted.
-    pub async fn load(real: &str, random: &mut Random) -> Self {
-        let mut history = Self::empty(real, random).await;
+    pub async fn load(real: &str, version: (u32, u32), random: &mut Random) -> Self {
+        let mut history = Self::empty(real, version, random).await;
         for _ in 0..random.below(200) {
             history.commit(random).await;
         }
@@ -198,7 +200,7 @@ impl History {
     }
 
     /// Nothing but the markers in both.
-    async fn empty(real: &str, random: &mut Random) -> Self {
+    async fn empty(real: &str, version: (u32, u32), random: &mut Random) -> Self {
         let prefix = *random.pick(&PREFIXES);
         let max_commits = if random.below(3) == 0 { 4096 } else { 1 + random.below(100) };
         let ours = Ours::start(prefix, store::Options { max_commits, ..store::Options::default() });
@@ -210,6 +212,7 @@ impl History {
             ours,
             writer,
             max_commits,
+            version,
             prefix,
             revisions: Revisions::default(),
             leases: tokio::sync::Mutex::default(),

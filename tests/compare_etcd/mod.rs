@@ -19,6 +19,7 @@ use history::{History, Revisions};
 pub use real::RealEtcd;
 use requests::Call;
 use rules::Exchange;
+pub use rules::RULES;
 
 use serde_json::{Value, json};
 pub use tally::Tally;
@@ -55,31 +56,30 @@ pub async fn compare(real: &RealEtcd, seed: u64, calls: usize) -> Tally {
 /// Reads first, then watches, and writes at last: what etcd takes of them makes its history another one.
 async fn one_history(real: &RealEtcd, version: (u32, u32), seed: u64, calls: usize) -> Tally {
     let mut random = Random::new(seed);
-    let mut history = Arc::new(History::load(&real.address, &mut random).await);
+    let mut history = Arc::new(History::load(&real.address, version, &mut random).await);
     let mut total = Tally::default();
     let writes = calls / 16;
-    total.add(ask_at_once(&history, real, version, Part::Reads, calls - writes, &mut random).await);
+    total.add(ask_at_once(&history, real, Part::Reads, calls - writes, &mut random).await);
     if history.keeps(watches::HISTORY_NEEDED) {
-        let mut sides = Sides::connect(&history, &real.address, version).await;
+        let mut sides = Sides::connect(&history, &real.address).await;
         let history = Arc::get_mut(&mut history).expect("the askers are done");
         watches::story(&mut sides, history, &mut random).await;
         total.add(sides.tally);
     }
-    total.add(ask_at_once(&history, real, version, Part::Writes, writes, &mut random).await);
+    total.add(ask_at_once(&history, real, Part::Writes, writes, &mut random).await);
     total
 }
 
 async fn ask_at_once(
     history: &Arc<History>,
     real: &RealEtcd,
-    version: (u32, u32),
     part: Part,
     calls: usize,
     random: &mut Random,
 ) -> Tally {
     let mut askers = JoinSet::new();
     for _ in 0..ASKERS {
-        let mut sides = Sides::connect(history, &real.address, version).await;
+        let mut sides = Sides::connect(history, &real.address).await;
         let (history, mut random) = (history.clone(), Random::new(random.next()));
         askers.spawn(async move {
             while sides.tally.calls() < calls.div_ceil(ASKERS) {
@@ -103,16 +103,15 @@ enum Part {
 
 /// Both, as one asker knows them, and what they answered him so far.
 struct Sides {
-    version: (u32, u32),
     ours: Client,
     real: Client,
     tally: Tally,
 }
 
 impl Sides {
-    async fn connect(history: &History, real: &str, version: (u32, u32)) -> Self {
+    async fn connect(history: &History, real: &str) -> Self {
         let (ours, real) = (Client::connect(history.address()).await, Client::connect(real).await);
-        Self { version, ours, real, tally: Tally::default() }
+        Self { ours, real, tally: Tally::default() }
     }
 
     async fn one(&mut self, part: Part, history: &History, random: &mut Random) {
@@ -135,8 +134,7 @@ impl Sides {
         if ours == real {
             return self.tally.equal(call.name);
         }
-        let version = self.version;
-        let mut exchange = Exchange { call, history, version, ours: ours.clone(), real: real.clone() };
+        let mut exchange = Exchange { call, history, ours: ours.clone(), real: real.clone() };
         match rules::explain(&mut exchange) {
             Some(rules) => self.tally.explained(call.name, &rules),
             None => self

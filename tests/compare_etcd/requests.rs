@@ -37,7 +37,8 @@ pub fn any(history: &History, random: &mut Random) -> Call {
             let request = || Request::Message(method, json!({}));
             Call { name: method.name, door: Door::Grpc, ours: request(), real: request() }
         }
-        9..13 => same("HTTP and JSON", odd::any(history, random)),
+        // The gateway of 3.6 is another one, with a leniency of its own.
+        9..13 if history.version < (3, 6) => same("HTTP and JSON", odd::any(history, random)),
         _ => message(&RANGE, range::any(history, random), random),
     }
 }
@@ -94,7 +95,8 @@ fn respelled(request: &Value, random: &mut Random) -> Value {
             let mut written = Map::new();
             for (name, value) in members {
                 let name = if random.below(4) == 0 { camel_case(name) } else { name.clone() };
-                let is_enum = ["sort_order", "sort_target", "result", "target"].contains(&name.as_str());
+                let is_enum = ["sort_order", "sortOrder", "sort_target", "sortTarget", "result", "target"]
+                    .contains(&name.as_str());
                 let value = match value {
                     Value::Number(number) if random.below(4) == 0 && !is_enum => json!(number.to_string()),
                     other => respelled(other, random),
@@ -199,11 +201,11 @@ fn any_upper(history: &History, random: &mut Random) -> Value {
     revision(real, known.ours(real) + random.below(room as usize) as i64)
 }
 
-/// A revision that includes all from it on: ours may be any number after the one before.
+/// A revision that includes all from it on: ours may be any number after the one before, if that is known.
 fn any_lower(history: &History, random: &mut Random) -> Value {
     let real = any_real_revision(history, random);
     let known = &history.revisions;
-    let is_within = real > known.first() && real <= known.last();
+    let is_within = real > known.first() && real <= known.last() && real != known.oldest();
     let room = if is_within { known.ours(real) - known.ours(real - 1) } else { 1 };
     revision(real, known.ours(real) - random.below(room as usize) as i64)
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use super::{
-    ask::{AUTHENTICATE, Answer, COMPACT, DELETE_RANGE, MEMBER_LIST, PUT, Request, STATUS, TXN},
+    ask::{AUTHENTICATE, Answer, COMPACT, DELETE_RANGE, Door, MEMBER_LIST, PUT, Request, STATUS, TXN},
     history::History,
     requests::Call,
 };
@@ -18,8 +18,6 @@ use super::{
 pub struct Exchange<'a> {
     pub call: &'a Call,
     pub history: &'a History,
-    /// The version of the real one: 3.4 is `(3, 4)`.
-    pub version: (u32, u32),
     pub ours: Answer,
     pub real: Answer,
 }
@@ -37,6 +35,7 @@ pub const RULES: &[Rule] = &[
     Rule { name: "ties", explain: ties },
     Rule { name: "write-refused", explain: write_refused },
     Rule { name: "write-dropped", explain: write_dropped },
+    Rule { name: "gateway-of-3.6", explain: gateway_of_3_6 },
     Rule { name: "version", explain: version },
     Rule { name: "unknown-call-text", explain: unknown_call_text },
     Rule { name: "watch-of-the-future", explain: watch_rules::of_the_future },
@@ -46,6 +45,7 @@ pub const RULES: &[Rule] = &[
     Rule { name: "watch-oldest-deletes", explain: watch_rules::oldest_deletes },
     Rule { name: "watch-oldest-prev-kv", explain: watch_rules::oldest_prev_kv },
     Rule { name: "watch-cut-by-cancel", explain: watch_rules::cut_by_cancel },
+    Rule { name: "watch-progress", explain: watch_rules::progress },
     Rule { name: "member", explain: member },
     Rule { name: "status", explain: status },
     Rule { name: "no-users", explain: no_users },
@@ -84,7 +84,7 @@ fn root_revision(exchange: &mut Exchange) -> bool {
 /// An order that there is not is refused, as by 3.6; before that it meant no order at all.
 fn unknown_sort(exchange: &mut Exchange) -> bool {
     let is_refused = exchange.ours.body["message"] == "etcdserver: invalid sort option";
-    if exchange.version < (3, 6) && is_refused && has_unknown_sort(&exchange.call.message()) {
+    if exchange.history.version < (3, 6) && is_refused && has_unknown_sort(&exchange.call.message()) {
         exchange.ours = exchange.real.clone();
         return true;
     }
@@ -259,7 +259,8 @@ fn version(exchange: &mut Exchange) -> bool {
         members.is_some_and(|members| members.keys().eq(["etcdcluster", "etcdserver"]))
     };
     let is_version = path == "/version" && is_form(&exchange.ours) && is_form(&exchange.real);
-    let is_health = path == "/health" && exchange.version < (3, 5) && exchange.ours.body["reason"] == "";
+    let is_health =
+        path == "/health" && exchange.history.version < (3, 5) && exchange.ours.body["reason"] == "";
     if is_health {
         exchange.real.body["reason"] = json!("");
     } else if is_version {
@@ -277,4 +278,17 @@ fn unknown_call_text(exchange: &mut Exchange) -> bool {
         return true;
     }
     false
+}
+
+/// The gateway of 3.6 no longer tells an error twice, and has another status for one code.
+fn gateway_of_3_6(exchange: &mut Exchange) -> bool {
+    let (ours, real) = (&mut exchange.ours, &exchange.real);
+    let has_no_error = real.body.get("message").is_some() && real.body.get("error").is_none();
+    if exchange.call.door != Door::Json || exchange.history.version < (3, 6) || !has_no_error {
+        return false;
+    }
+    if (ours.status, real.status) == (412, 400) && ours.body["code"] == Code::FailedPrecondition as i32 {
+        ours.status = real.status;
+    }
+    ours.body.as_object_mut().is_some_and(|body| body.remove("error").is_some())
 }

@@ -1,6 +1,6 @@
 //! One stream of watches to one server, by either door: requests in, what came back as JSON.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use http::{Request, header, uri::PathAndQuery};
@@ -16,10 +16,7 @@ use tokio::{
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{client::Grpc, transport::Channel};
 
-use super::ask::{Door, Raw, WATCH, message, value};
-
-/// Far above what any message takes to come.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::ask::{Door, PATIENCE, Raw, WATCH, message, value};
 
 /// An open stream and all that it was told.
 pub struct Stream {
@@ -117,5 +114,10 @@ async fn read_json(address: String, body: String, messages: UnboundedSender<Valu
                 return;
             }
         }
+    }
+    // An error that came in place of a stream has no newline.
+    let rest: Vec<u8> = bytes.into();
+    if let Ok(error) = serde_json::from_slice(&rest) {
+        let _ = messages.send(error);
     }
 }

@@ -123,3 +123,18 @@ pub fn cut_by_cancel(exchange: &mut Exchange) -> bool {
     }
     false
 }
+
+/// Progress that is asked for is told in turn, and as soon as all watches have seen all; since 3.5 etcd tells it at any
+/// time, and forgets to if a watch has not seen all at that moment, or was compacted.
+pub fn progress(exchange: &mut Exchange) -> bool {
+    let is_another = exchange.history.version >= (3, 5);
+    let Some((ours, real)) = lists(exchange) else { return false };
+    let is_progress = |told: &Value| told["watch_id"] == "-1" && told.get("created").is_none();
+    let count = |told: &[Value]| told.iter().filter(|told| is_progress(told)).count();
+    if !is_another || count(ours) == 0 || count(ours) < count(real) {
+        return false;
+    }
+    ours.retain(|told| !is_progress(told));
+    real.retain(|told| !is_progress(told));
+    true
+}
