@@ -43,8 +43,8 @@ impl Endpoint {
         endpoint
     }
 
-    pub fn over(store: Store) -> Self {
-        let store = Arc::new(store);
+    pub fn over(store: impl Into<Arc<Store>>) -> Self {
+        let store = store.into();
         let listener = Listener::open("127.0.0.1:0", Reach::Loopback).unwrap();
         let Listener::Tcp(tcp) = &listener else { unreachable!("a TCP address was opened") };
         let address = tcp.local_addr().unwrap().to_string();

@@ -32,7 +32,7 @@ struct Timer {
 }
 
 /// What a fibre is at.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum Doing {
     Running,
     /// It waits for time to pass.
@@ -74,6 +74,12 @@ impl Clock {
 pub struct Fibre {
     pub clock: Rc<Clock>,
     doing: Rc<RefCell<Doing>>,
+}
+
+impl std::fmt::Debug for Fibre {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.doing().fmt(f)
+    }
 }
 
 impl Fibre {

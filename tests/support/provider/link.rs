@@ -15,6 +15,7 @@ use tokio::{
     sync::Notify,
 };
 
+use super::clock::Clock;
 use crate::support::mutate::Random;
 
 /// How a connection ends.
@@ -60,7 +61,14 @@ pub struct Control {
     network: Weak<Network>,
 }
 
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} then {:?}", self.flow(), self.fate.get())
+    }
+}
+
 pub struct Network {
+    clock: Rc<Clock>,
     /// Nobody listens without one.
     target: Cell<Option<SocketAddr>>,
     pub weather: Cell<Weather>,
@@ -76,8 +84,9 @@ pub struct Network {
 }
 
 impl Network {
-    pub fn new(seed: u64) -> Rc<Self> {
+    pub fn new(clock: Rc<Clock>, seed: u64) -> Rc<Self> {
         Rc::new(Self {
+            clock,
             target: Cell::new(None),
             weather: Cell::default(),
             silent_after: Cell::default(),
@@ -181,6 +190,9 @@ impl Control {
     fn set(&self, flow: Flow) {
         self.flow.set(flow);
         self.changed.notify_one();
+        if let Some(network) = self.network.upgrade() {
+            network.clock.news.notify_one();
+        }
     }
 
     /// How many of these bytes pass; the cut follows on the last that does.

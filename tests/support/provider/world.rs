@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
     sync::{
         Arc,
@@ -54,13 +54,18 @@ pub struct World {
     started: Cell<u64>,
 }
 
-/// What a restart finds of the life before: the last state that was shown to the keeper.
+/// What a restart finds of the life before: the states that were shown to the keeper, the last one first.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Arc<Snapshot>>>);
+struct Kept(Arc<Mutex<VecDeque<Arc<Snapshot>>>>);
+
+/// How many of these there are, at most.
+const KEPT: usize = 4;
 
 impl Keeper for Kept {
     fn keep(&self, next: &Arc<Snapshot>) {
-        *self.0.lock() = next.clone();
+        let mut kept = self.0.lock();
+        kept.push_front(next.clone());
+        kept.truncate(KEPT);
     }
 }
 
@@ -68,9 +73,10 @@ impl World {
     /// With an endpoint that serves an empty configuration.
     pub fn new(version: &'static Version, seed: u64) -> Self {
         let wall = Arc::new(AtomicI64::new(WALL));
+        let clock: Rc<Clock> = Rc::default();
         let mut world = Self {
-            clock: Rc::default(),
-            network: Network::new(seed),
+            network: Network::new(clock.clone(), seed),
+            clock,
             tally: Rc::default(),
             workers: Vec::new(),
             store: Arc::new(Store::new(store::Options::default())),
@@ -166,8 +172,21 @@ impl World {
 
     /// The endpoint comes up and serves what it last knew.
     pub fn start_with_what_was_kept(&mut self) {
+        self.start_without_the_last(0);
+    }
+
+    /// The endpoint comes up and serves what it last knew, but for the last commits, of which the machine's end left
+    /// nothing; three at most.
+    pub fn start_without_the_last(&mut self, commits: usize) {
         self.stop();
-        let last = self.kept.0.lock().clone();
+        let last = {
+            let mut kept = self.kept.0.lock();
+            for _ in 0..commits.min(kept.len() - 1) {
+                kept.pop_front();
+            }
+            kept[0].clone()
+        };
+        self.changes.borrow_mut().retain(|&change| change <= last.revision());
         self.begin_life();
         let objects = last.objects_from("").map(|(key, kv)| (key.clone(), kv.clone())).collect();
         self.store.reset(Life { first: last.first_revision(), revision: last.revision(), objects });
@@ -178,9 +197,14 @@ impl World {
         let options = store::Options { max_commits: self.max_commits, ..store::Options::default() };
         let store = Store::with_clock(options, move || wall.load(Ordering::Relaxed));
         store.keep_with(self.kept.clone());
-        let endpoint = Endpoint::over(store);
+        self.serve(Arc::new(store));
+    }
+
+    /// The endpoint comes up over this store.
+    pub fn serve(&mut self, store: Arc<Store>) {
+        let endpoint = Endpoint::over(store.clone());
         self.network.lead_to(Some(endpoint.address.parse().unwrap()));
-        self.store = endpoint.store.clone();
+        self.store = store;
         self.endpoint = Some(endpoint);
     }
 
@@ -256,16 +280,21 @@ impl World {
         let snapshot = self.store.snapshot();
         let of_worker = |worker: &Worker| {
             let shared = &worker.0;
-            let differing = shared.directories.iter().filter_map(|directory| {
+            let directories = shared.directories.iter().zip(&shared.fibres);
+            let differing = directories.filter_map(|(directory, fibre)| {
                 let (held, expected) = (directory.items(), expected(&snapshot, directory));
                 let gone: Vec<_> = held.iter().filter(|item| !expected.contains_key(item.0)).collect();
                 let lacking: Vec<_> =
                     expected.iter().filter(|(key, item)| held.get(*key) != Some(item)).collect();
                 let differs = !gone.is_empty() || !lacking.is_empty();
                 let (key, seen) = (&directory.key, directory.seen());
-                differs.then(|| format!("{key} (seen {seen}): too much {gone:?}, too little {lacking:?}"))
+                differs.then(|| {
+                    format!("{key} ({fibre:?}, seen {seen}): too much {gone:?}, too little {lacking:?}")
+                })
             });
-            format!("watching from {}: {}", shared.start.get(), differing.collect::<Vec<_>>().join("; "))
+            let (fibre, others, start) = (&shared.fibre, &shared.fibres, shared.start.get());
+            let differing = differing.collect::<Vec<_>>().join("; ");
+            format!("{fibre:?}, directories {others:?}, watching from {start}: {differing}")
         };
         let workers: Vec<String> = self.workers.iter().map(of_worker).collect();
         format!("store at {}; {}", snapshot.revision(), workers.join(" | "))
