@@ -21,7 +21,7 @@ SONAME      := libapisix_mesh.so.0
 LUA         := $(shell cd lua && find * -name '*.lua')
 LUA_FOLDERS := $(shell cd lua && find * -depth -type d)
 
-.PHONY: help build lib header check test unit envoy compare-envoy compare-etcd interop demo bench bench-nginx bench-xds modules test-nginx test-lua test-install interop-etcd bench-etcd \
+.PHONY: help build lib header check test unit envoy compare-envoy compare-etcd interop demo bench bench-nginx bench-xds modules test-nginx test-lua test-install interop-etcd bench-etcd soak-etcd \
         sanitize apart install uninstall packages clean
 
 help: ## List the targets
@@ -93,6 +93,10 @@ bench-xds: ## The command before a control plane that fails, floods and goes awa
 
 bench-etcd: packages ## The etcd endpoint beside a real etcd; SCENE=range plays one scene, ETCD=/path/to/etcd takes another one
 	$(CARGO) bench --locked --bench etcd -- $(SCENE)
+
+soak-etcd: ## APISIX's provider, simulated: 10000 cuts and 2000 restarts for each version; CUTS=, RESTARTS=, SEED= for others
+	CUTS=$(or $(CUTS),10000) RESTARTS=$(or $(RESTARTS),1000) SEED=$(or $(SEED),1) \
+	$(CARGO) test --locked --test etcd_provider -- --nocapture
 
 test-nginx: modules ## The nginx modules inside Debian's nginx
 	APISIX_MESH_LIB=$(RELEASE) NGINX_FULL_SRC="$$(tests/nginx/full-source $(BUILD)/nginx-source || true)" tests/nginx/run

@@ -2,6 +2,10 @@
 
 mod support;
 
+use apisix_mesh::{
+    apisix::{Directory, Key},
+    store::Delta,
+};
 use serde_json::{Value, json};
 use support::etcd::{Endpoint, Http, b64, exchange, int, post, route, unb64, upstream};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
@@ -103,6 +107,88 @@ async fn one_commit_is_one_object_in_one_chunk() {
         "key": b64("/apisix/routes/a"), "mod_revision": sent.last().unwrap().to_string(),
     }}]);
     assert_eq!(last["result"]["events"], gone);
+}
+
+/// The directories of one update change in the same turn of APISIX's event loop.
+#[tokio::test]
+async fn an_update_is_never_spread_over_messages() {
+    let endpoint = Endpoint::empty();
+    let start = endpoint.store.snapshot().revision() + 1;
+    let mut live = Http::watch(&endpoint.address, &watch_all(start)).await;
+    let keys = (0..2000).flat_map(|i| [route(&i.to_string()), upstream(&i.to_string())]);
+    let puts: Vec<_> = keys.map(|key| (key, "x".repeat(1000).into())).collect();
+    let all = puts.len();
+    let revision = endpoint.store.commit(&Delta { puts, deletes: vec![] }).unwrap().revision;
+
+    let mut replayed = Http::watch(&endpoint.address, &watch_all(start)).await;
+    for stream in [&mut live, &mut replayed] {
+        let message = stream.object().await;
+        assert_eq!(int(&message["result"]["header"]["revision"]), revision);
+        assert_eq!(message["result"]["events"].as_array().unwrap().len(), all);
+    }
+}
+
+/// Each event rebuilds something in APISIX; one for the marker of `/plugins` would remove what is marked.
+#[tokio::test]
+async fn neither_markers_nor_what_is_unchanged_make_events() {
+    let endpoint = Endpoint::empty();
+    let mut stream = Http::watch(&endpoint.address, &watch_all(0)).await;
+    let first = endpoint.put(route("a"), "{}");
+    for directory in ["routes", "plugins", "ssls"] {
+        let marker = json!({"value": "aW5pdF9kaXI=", "key": b64(format!("/apisix/{directory}/"))});
+        assert_eq!(post(&endpoint.address, "/v3/kv/put", &marker).await.0, 200);
+    }
+    let unchanged = Delta { puts: vec![(route("a"), "{}".into())], deletes: vec![route("gone")] };
+    assert!(endpoint.store.commit(&unchanged).is_none());
+    let both = Delta { puts: vec![(route("a"), "{}".into()), (upstream("u"), "{}".into())], deletes: vec![] };
+    let second = endpoint.store.commit(&both).unwrap().revision;
+
+    for (revision, key) in [(first, "/apisix/routes/a"), (second, "/apisix/upstreams/u")] {
+        let message = stream.object().await;
+        assert_eq!(int(&message["result"]["header"]["revision"]), revision);
+        let events = message["result"]["events"].as_array().unwrap().clone();
+        let keys: Vec<_> = events.iter().map(|event| unb64(&event["kv"]["key"])).collect();
+        assert_eq!(keys, [key.as_bytes()]);
+    }
+}
+
+/// APISIX 3.0 to 3.3 has a watch for each directory, from behind the last revision that it saw there, and takes one message
+/// of each connection.
+#[tokio::test]
+async fn a_directory_can_be_watched_alone_one_message_at_a_time() {
+    let endpoint = Endpoint::empty();
+    let routes = |start: i64| json!({"key": b64("/apisix/routes"), "range_end": b64("/apisix/routet"), "start_revision": start});
+    let mut start = endpoint.store.snapshot().revision() + 1;
+    for value in ["1", "2", "3"] {
+        endpoint.put(upstream("u"), value);
+        let revision = endpoint.put(route("a"), value);
+        let message = Http::watch(&endpoint.address, &routes(start)).await.object().await;
+        let events = message["result"]["events"].as_array().unwrap();
+        assert_eq!((events.len(), unb64(&events[0]["kv"]["value"])), (1, value.as_bytes().to_vec()));
+        assert_eq!(int(&events[0]["kv"]["mod_revision"]), revision);
+        start = revision + 1;
+    }
+}
+
+/// APISIX 2.x says `/ssl` and `/proto`, and no slash behind them: it finds our directories, each with its marker first.
+#[tokio::test]
+async fn the_names_of_2_x_find_the_directories_of_today() {
+    let endpoint = Endpoint::empty();
+    endpoint.put(Key::new(Directory::Ssls, "s"), "{}");
+    let (_, answer) = post(&endpoint.address, "/v3/kv/range", &range("/apisix/ssl", "/apisix/ssm")).await;
+    assert_eq!(keys(&answer), ["/apisix/ssls/", "/apisix/ssls/s"]);
+    assert_eq!(unb64(&answer["kvs"][0]["value"]), b"init_dir");
+    let (_, answer) = post(&endpoint.address, "/v3/kv/range", &range("/apisix/proto", "/apisix/protp")).await;
+    assert_eq!(keys(&answer), ["/apisix/protos/"]);
+
+    let now = int(&answer["header"]["revision"]);
+    let watch =
+        json!({"key": b64("/apisix/ssl"), "range_end": b64("/apisix/ssm"), "start_revision": now + 1});
+    let mut stream = Http::watch(&endpoint.address, &watch).await;
+    endpoint.put(route("a"), "{}");
+    endpoint.delete(Key::new(Directory::Ssls, "s"));
+    let event = &stream.object().await["result"]["events"][0];
+    assert_eq!((unb64(&event["kv"]["key"]), &event["type"]), (b"/apisix/ssls/s".to_vec(), &json!("DELETE")));
 }
 
 #[tokio::test]

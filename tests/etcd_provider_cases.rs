@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use apisix_mesh::{
     apisix::{Directory, Key},
+    state::{Follower, State},
     store::Delta,
 };
 use provider::{
@@ -122,7 +123,7 @@ fn an_endpoint_that_nobody_finds_is_found_when_it_is_there() {
 #[test]
 fn bytes_one_at_a_time_in_both_directions_change_nothing() {
     each(&version::ALL, async |world| {
-        world.network.weather.set(Weather { dribble: true, ..Weather::default() });
+        world.network.weather.set(Weather { dribble: usize::MAX, ..Weather::default() });
         start(world).await;
         for value in 0..20 {
             world.commit(&put(route("a"), value));
@@ -267,7 +268,7 @@ fn revisions_that_go_back_keep_3_3_reading_until_they_are_where_they_were() {
         world.start(Role::Gateway);
         world.settle().await;
         let directories = world.workers[0].0.directories.len() as u64;
-        world.start_with_nothing(-500);
+        world.start_with_nothing(-1500);
         world.commit(&put(route("b"), "first of the new life"));
         world.settle().await;
         let before = world.tally.reloads.get();
@@ -404,5 +405,30 @@ fn a_slow_first_list_is_a_loss_since_3_4_where_the_load_at_start_failed() {
         world.until(|| value(&world.workers[0], "/routes", "seen").is_some()).await;
         assert_eq!(value(&world.workers[0], "/routes", "missed"), None);
         assert_eq!(world.tally.lost_windows.get(), 1);
+    });
+}
+
+/// The state as a process keeps it, in a directory, with the next process on the same one.
+#[test]
+fn a_host_that_comes_back_to_its_state_directory_goes_on_where_it_was() {
+    each(&version::ALL, async |world| {
+        let name = format!("apisix-mesh-provider-{}-{:p}", std::process::id(), world);
+        let folder = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        let state = State::new(&folder, "test");
+        ROLES.into_iter().for_each(|role| world.start(role));
+        for life in 0..4 {
+            world.stop();
+            let hold = state.try_hold().unwrap().expect("the life before has ended");
+            let (store, _) = Follower::new(state.clone()).unwrap().take_over(&hold).unwrap();
+            world.serve(store);
+            let puts =
+                (0..3).map(|id| (upstream(&id.to_string()), format!(r#"{{"life":{}}}"#, life * id).into()));
+            world.commit_all(Delta { puts: puts.collect(), deletes: vec![] });
+            world.settle().await;
+            world.commit(&put(route("a"), life));
+            world.settle().await;
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
     });
 }

@@ -42,6 +42,8 @@ pub struct Outcome {
 }
 
 const ROLES: [Role; 2] = [Role::Gateway, Role::DataPlane];
+/// Commits that the history of a life holds.
+const REMEMBERED: [usize; 4] = [100, 20, 3, 1];
 /// Ids in each directory.
 const IDS: usize = 6;
 
@@ -56,6 +58,8 @@ pub struct History {
 impl History {
     pub fn new(version: &'static Version, seed: u64) -> Self {
         let mut world = World::new(version, seed);
+        world.remember(REMEMBERED[0]);
+        world.start_with_what_was_kept();
         ROLES.into_iter().for_each(|role| world.start(role));
         Self { version, world, random: Random::new(seed), values: 0 }
     }
@@ -101,7 +105,7 @@ impl History {
     async fn disturb(&mut self, cut: usize) {
         let within = *self.random.pick(&[10, 300, 1500, 10_000]);
         let silent = self.random.below(4) == 0;
-        let dribble = self.random.below(20) == 0;
+        let dribble = if self.random.below(20) == 0 { 4000 } else { 0 };
         self.world.network.weather.set(Weather { cut, within, silent, dribble });
         for _ in 0..self.random.below(6) {
             self.change();
@@ -155,7 +159,7 @@ impl History {
 
     /// The state is kept, and the control plane is at the same place or further when it answers.
     async fn restart_with_what_was_kept(&mut self) {
-        self.world.remember(*self.random.pick(&[1, 3, 20, 4096]));
+        self.world.remember(*self.random.pick(&REMEMBERED));
         if self.random.below(2) == 0 {
             self.world.stop();
             // Nobody has seen these, but they are kept.
@@ -181,7 +185,7 @@ impl History {
 
     /// Nothing is kept, the clock has moved on or was set back, and requests wait for the first configuration.
     async fn restart_with_nothing(&mut self) {
-        self.world.remember(*self.random.pick(&[1, 3, 20, 4096]));
+        self.world.remember(*self.random.pick(&REMEMBERED));
         if self.random.below(2) == 0 {
             self.world.stop();
             self.pass_up_to(60).await;

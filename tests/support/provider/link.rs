@@ -46,8 +46,8 @@ pub struct Weather {
     pub within: usize,
     /// Whether some of these cuts are silent.
     pub silent: bool,
-    /// Whether bytes pass one at a time.
-    pub dribble: bool,
+    /// So many bytes pass one at a time, before the others.
+    pub dribble: usize,
 }
 
 /// A link as others than its owner see it.
@@ -221,7 +221,8 @@ impl Control {
 pub struct Link {
     stream: Option<TcpStream>,
     pub control: Rc<Control>,
-    dribble: bool,
+    /// Bytes that are still to pass one at a time.
+    dribble: usize,
     network: Rc<Network>,
 }
 
@@ -232,7 +233,7 @@ impl Link {
         loop {
             self.until_flowing().await?;
             let Some(stream) = &self.stream else { return Err("closed") };
-            let most = self.control.pass(if self.dribble { 1 } else { buffer.len() });
+            let most = self.control.pass(if self.dribble > 0 { 1 } else { buffer.len() });
             tokio::select! {
                 biased;
                 () = self.control.changed.notified() => continue,
@@ -245,6 +246,7 @@ impl Link {
             match stream.try_read(&mut buffer[..most]) {
                 Ok(0) => return Err("closed"),
                 Ok(count) => {
+                    self.dribble = self.dribble.saturating_sub(count);
                     self.control.passed(count);
                     return Ok(self.up_to_silence(&buffer[..count]).to_vec());
                 }
@@ -259,9 +261,10 @@ impl Link {
         while !left.is_empty() {
             self.until_flowing().await?;
             let Some(stream) = &mut self.stream else { return Err("closed") };
-            let most = self.control.pass(if self.dribble { 1 } else { left.len() });
+            let most = self.control.pass(if self.dribble > 0 { 1 } else { left.len() });
             stream.write_all(&left[..most]).await.map_err(|_| "broken pipe")?;
             self.hold_answer_if_wanted(&left[..most]);
+            self.dribble = self.dribble.saturating_sub(most);
             self.control.passed(most);
             left = &left[most..];
         }

@@ -14,6 +14,7 @@ pub mod history;
 pub mod http;
 pub mod link;
 pub mod queue;
+pub mod script;
 pub mod tally;
 pub mod version;
 pub mod watcher;
