@@ -340,36 +340,22 @@ fn the_same_millisecond_with_another_value_is_not_noticed_by_3_18() {
     each(&[&V3_18], async |world| assert_eq!(value_after(world).await, r#"{"value":"old"}"#));
 }
 
-/// A watch that has something to tell from its start and dies without a word after `created`: whether it is lost.
-async fn play_silence(world: &mut World) {
-    world.start(Role::Gateway);
-    world.settle().await;
-    world.network.silent_after.set(Some("\"created\":true"));
-    world.network.links().iter().for_each(|link| link.cut(Cut::Close));
-    world.commit(&put(route("b"), "written before the watch"));
-    world.pass(Duration::from_secs(40)).await;
-    world.network.silent_after.set(None);
-    world.pass(Duration::from_secs(100)).await;
-}
-
+/// A watch that has something to tell from its start and dies without a word after `created`. APISIX 3.14 to 3.17 goes on
+/// behind a revision that it read before such a watch, and would lose what was not told (apisix#13067); the endpoint gives
+/// it none to go on behind.
 #[test]
 fn a_watch_that_is_silent_from_its_start_is_taken_up_where_it_was() {
-    each(&[&V3_18, &V3_11, &V3_3, &V2_15], async |world| {
-        play_silence(world).await;
+    each(&version::ALL, async |world| {
+        world.start(Role::Gateway);
+        world.settle().await;
+        world.network.silent_after.set(Some("\"created\":true"));
+        world.network.links().iter().for_each(|link| link.cut(Cut::Close));
+        world.commit(&put(route("b"), "written before the watch"));
+        world.pass(Duration::from_secs(40)).await;
+        assert!(!world.is_up_to_date(&world.workers[0]));
+        world.network.silent_after.set(None);
         world.settle().await;
         assert_eq!(world.tally.lost_windows.get(), 0);
-    });
-}
-
-/// APISIX 3.14 to 3.17 goes on behind the revision that it read before such a watch (apisix#13067).
-#[test]
-fn a_watch_that_is_silent_from_its_start_is_a_loss_in_3_14() {
-    each(&[&V3_14], async |world| {
-        play_silence(world).await;
-        assert_eq!(world.tally.lost_windows.get(), 1);
-        world.commit(&put(route("c"), "arrives"));
-        world.until(|| value(&world.workers[0], "/routes", "c").is_some()).await;
-        assert_eq!(value(&world.workers[0], "/routes", "b"), None);
     });
 }
 

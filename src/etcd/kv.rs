@@ -23,12 +23,12 @@ impl Endpoint {
     pub(super) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Refusal> {
         validate::range(&request)?;
         let snapshot = self.snapshot().await;
-        let is_root = self.keyspace.is_root(&request.key, &request.range_end);
+        let told = range::told_revision(&self.keyspace, &snapshot, &request);
         let answer = range::answer(&self.keyspace, &snapshot, request)?;
-        if !is_root {
-            return Ok(answer);
-        }
-        Ok(RangeResponse { header: Some(header(range::root_revision(&snapshot))), ..answer })
+        Ok(match told {
+            Some(revision) => RangeResponse { header: Some(header(revision)), ..answer },
+            None => answer,
+        })
     }
 
     /// APISIX's command line has three seconds for this, whatever the control plane does; so it waits for nothing.

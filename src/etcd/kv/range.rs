@@ -58,10 +58,26 @@ pub(in crate::etcd) fn at(present: &Snapshot, revision: Revision) -> Result<Cow<
     present.at(revision).map(Cow::Owned).map_err(|_| Refusal::Compacted)
 }
 
-/// APISIX reads `<prefix>/` only to know where to start watching, and may have loaded its objects some time before
-/// that: the further back the watch starts, the less it can miss (apisix#13917, contract section 2).
-pub(super) fn root_revision(present: &Snapshot) -> Revision {
-    (present.oldest_revision() - 1).max(present.first_revision())
+/// No watch is behind this one.
+const BEHIND_NO_WATCH: Revision = 1;
+
+/// What APISIX is told under keys that it reads for nothing but the revision. `<prefix>/` says where to start watching,
+/// maybe some time after objects were loaded: the further back, the less can be missed (apisix#13917, contract section 2).
+/// Some versions read another key to know where to go on after a watch that died in silence, and would skip what it did
+/// not tell (apisix#13067): they are given no revision to skip to.
+pub(super) fn told_revision(
+    keyspace: &Keyspace,
+    present: &Snapshot,
+    request: &RangeRequest,
+) -> Option<Revision> {
+    let (key, range_end) = (&request.key, &request.range_end);
+    if keyspace.is_root(key, range_end) {
+        Some((present.oldest_revision() - 1).max(present.first_revision()))
+    } else if keyspace.is_jump_mark(key, range_end) {
+        Some(BEHIND_NO_WATCH)
+    } else {
+        None
+    }
 }
 
 /// With neither an order nor a filter, etcd sorts what is within the limit by key, even if by something else.
