@@ -130,7 +130,7 @@ fn any_key(history: &History, random: &mut Random) -> Vec<u8> {
         5 => format!("{prefix}/").into(),
         6 => format!(
             "{prefix}/{}",
-            random.pick(&["routes", "ssls", "upstreams", "upstreams/", "routes/", "z"])
+            random.pick(&["routes", "ssls", "upstreams", "upstreams/", "routes/", "/phantomkey", "z"])
         )
         .into(),
         7 => random.pick(&[&b"\0"[..], b"\xff", b"/", b"/a", b"/b", b"\0\0", b"zz"]).to_vec(),
@@ -234,10 +234,10 @@ impl Call {
     }
 
     /// Whether this is a Range on `<prefix>/` and nothing else.
-    pub fn asks_for_root(&self, prefix: &str) -> bool {
+    pub fn reads_alone(&self, key: &str) -> bool {
         let message = self.message();
         let end = message.get("range_end").or_else(|| message.get("rangeEnd"));
         let end_is_left_out = end.is_none_or(|end| end == "");
-        self.is(&RANGE) && message["key"] == b64(format!("{prefix}/")) && end_is_left_out
+        self.is(&RANGE) && message["key"] == b64(key) && end_is_left_out
     }
 }

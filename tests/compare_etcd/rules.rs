@@ -31,6 +31,7 @@ pub struct Rule {
 
 pub const RULES: &[Rule] = &[
     Rule { name: "root-revision", explain: root_revision },
+    Rule { name: "jump-revision", explain: jump_revision },
     Rule { name: "unknown-sort", explain: unknown_sort },
     Rule { name: "ties", explain: ties },
     Rule { name: "write-refused", explain: write_refused },
@@ -70,10 +71,21 @@ pub fn explain(exchange: &mut Exchange) -> Option<Vec<&'static str>> {
 fn root_revision(exchange: &mut Exchange) -> bool {
     let known = &exchange.history.revisions;
     let oldest = (known.oldest_of_ours() - 1).max(known.first_of_ours());
-    let written = known.real(oldest).map_or_else(|| format!("ours:{oldest}"), |real| real.to_string());
-    let is_root = exchange.call.asks_for_root(exchange.history.prefix);
+    tells_of_alone(exchange, "/", oldest)
+}
+
+/// Some versions of APISIX would skip to the revision that they are told under this key.
+fn jump_revision(exchange: &mut Exchange) -> bool {
+    tells_of_alone(exchange, "//phantomkey", 1)
+}
+
+/// A Range on exactly this key, that is answered at this revision of ours.
+fn tells_of_alone(exchange: &mut Exchange, key: &str, revision: i64) -> bool {
+    let real = exchange.history.revisions.real(revision);
+    let written = real.map_or_else(|| format!("ours:{revision}"), |real| real.to_string());
+    let is_alone = exchange.call.reads_alone(&format!("{}{key}", exchange.history.prefix));
     match exchange.ours.body.pointer_mut("/header/revision") {
-        Some(revision) if is_root && *revision == json!(written) => {
+        Some(revision) if is_alone && *revision == json!(written) => {
             *revision = exchange.real.body["header"]["revision"].clone();
             true
         }
