@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example etcd_store -- [--listen ADDRESS:PORT] [--state-dir DIR] [--max-commits N]
-//!     [--progress-interval SECONDS] [--clock-behind SECONDS]
+//!     [--progress-interval SECONDS] [--clock-behind SECONDS] [--login USER:PASSWORD] [--tls CERTIFICATE,KEY[,ROOTS]]
 //! ```
 //!
 //! The first line of the output tells the address, and the revision that was found in the directory (0: nothing; requests
@@ -26,7 +26,7 @@ use std::{
 
 use apisix_mesh::{
     apisix::Key,
-    etcd::{self, Listener, Reach},
+    etcd::{self, Listener, Login, Reach, Tls, TlsFiles},
     state::{Follower, Hold, State},
     store::{self, Delta, Revision, Store},
 };
@@ -35,7 +35,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 const USAGE: &str = "usage: etcd_store [--listen ADDRESS:PORT] [--state-dir DIR] [--max-commits N] \
-                     [--progress-interval SECONDS] [--clock-behind SECONDS]";
+                     [--progress-interval SECONDS] [--clock-behind SECONDS] [--login USER:PASSWORD] \
+                     [--tls CERTIFICATE,KEY[,ROOTS]]";
 
 #[derive(Default)]
 struct Arguments {
@@ -79,11 +80,23 @@ fn arguments() -> Result<Arguments, String> {
                 arguments.store.max_commits = value.parse().map_err(|_| format!("{word}: no number"))?;
             }
             "--progress-interval" => arguments.endpoint.progress_interval = seconds()?,
+            "--login" => {
+                let (user, password) = value.split_once(':').ok_or(format!("{word}: no USER:PASSWORD"))?;
+                arguments.endpoint.login = Some(Login::new(user.to_owned(), password.to_owned()));
+            }
+            "--tls" => arguments.endpoint.tls = Some(Arc::new(tls(&value)?)),
             "--clock-behind" => arguments.clock_behind = seconds()?,
             _ => return Err(USAGE.to_owned()),
         }
     }
     Ok(arguments)
+}
+
+fn tls(files: &str) -> Result<Tls, String> {
+    let mut files = files.split(',').map(str::to_owned);
+    let (cert, key, trusted_ca) = (files.next(), files.next(), files.next());
+    let (Some(cert), Some(key)) = (cert, key) else { return Err("--tls: no CERTIFICATE,KEY".to_owned()) };
+    Tls::open(TlsFiles { cert, key, trusted_ca }).map_err(|error| error.to_string())
 }
 
 /// The store, and the right to write into its directory.

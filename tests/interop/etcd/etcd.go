@@ -11,8 +11,7 @@ import (
 // startEtcd starts a real etcd in a folder of its own; again, if somebody took one of its ports meanwhile.
 func startEtcd(program string) (string, func()) {
 	for {
-		folder, err := os.MkdirTemp("", "apisix-mesh-real-etcd-")
-		must(err)
+		folder := temporary()
 		address, peer := freeAddress(), "http://"+freeAddress()
 		client := "http://" + address
 		process := exec.Command(program, "--data-dir", filepath.Join(folder, "data"), "--unsafe-no-fsync",

@@ -218,7 +218,7 @@ func (c *crowd) finish(j *judge, s *store) int {
 	}
 	c.cancel()
 	c.done.Wait()
-	client := connect(s.address)
+	client := s.connect(s.address)
 	defer client.Close()
 	relists := 0
 	for _, f := range c.followers {

@@ -86,18 +86,16 @@ type restarts struct {
 	with    settings
 }
 
-func newRestarts(j *judge, program string, part, seed uint64) *restarts {
-	folder, err := os.MkdirTemp("", "apisix-mesh-etcd-clients-")
-	must(err)
-	r := &restarts{judge: j, known: &lives{}, flow: flow{dice: newDice(seed, part)}, folder: folder}
-	r.with = settings{folder: filepath.Join(folder, "0")}
+func newRestarts(j *judge, program, folder string, with *access, d dice) *restarts {
+	r := &restarts{judge: j, known: &lives{}, flow: flow{dice: d}, folder: folder}
+	r.with = settings{folder: filepath.Join(folder, "0"), access: with}
 	r.store = open(program, r.with)
 	r.known.add("0", r.store.life)
 	r.store.commit(changes{Puts: named("0")})
 	for range clientsRestarted {
 		p := newProxy(r.store.address, func() int64 { return -1 })
 		r.proxies = append(r.proxies, p)
-		r.clients = append(r.clients, connect(p.address()))
+		r.clients = append(r.clients, r.store.connect(p.address()))
 	}
 	r.crowd = gather(j, r.known, r.clients)
 	return r
@@ -135,7 +133,8 @@ func (r *restarts) finish() int {
 
 // kept restarts a process on the folder that the killed one wrote, in the middle of its commits.
 func kept(j *judge, program string, wanted int, seed uint64) (int, int) {
-	r := newRestarts(j, program, 2, seed)
+	folder := temporary()
+	r := newRestarts(j, program, folder, nil, newDice(seed, 2))
 	done := 0
 	for ; done < wanted && r.settle(); done++ {
 		for range r.flow.between(0, 20) {
@@ -155,9 +154,10 @@ func kept(j *judge, program string, wanted int, seed uint64) (int, int) {
 }
 
 // forgotten restarts a process without its state: in an empty folder, or with no folder and with a clock that is behind,
-// so that clients come with revisions of the future.
+// so that clients come with revisions of the future. They come over TLS and with a password.
 func forgotten(j *judge, program string, wanted int, seed uint64) (int, int) {
-	r := newRestarts(j, program, 3, seed)
+	folder := temporary()
+	r := newRestarts(j, program, folder, newAccess(folder), newDice(seed, 3))
 	done := 0
 	for ; done < wanted && r.settle(); done++ {
 		for range r.flow.between(0, 20) {
@@ -167,9 +167,9 @@ func forgotten(j *judge, program string, wanted int, seed uint64) (int, int) {
 		r.waitForClock()
 		r.store.kill()
 		name := fmt.Sprint(done + 1)
-		r.with = settings{folder: filepath.Join(r.folder, name)}
+		r.with = settings{folder: filepath.Join(r.folder, name), access: r.store.access}
 		if r.flow.in(2) {
-			r.with = settings{clockBehind: 3600 + 60*float64(done)}
+			r.with = settings{clockBehind: 3600 + 60*float64(done), access: r.store.access}
 		}
 		objects := named(name)
 		former := r.store.life.objects

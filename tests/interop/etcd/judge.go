@@ -59,16 +59,33 @@ func patiently() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), patience)
 }
 
-// connect makes a client that, unlike an idle one, comes back at once after a cut.
-func connect(address string) *clientv3.Client {
+// temporary makes a folder that its user removes.
+func temporary() string {
+	folder, err := os.MkdirTemp("", "apisix-mesh-etcd-clients-")
+	must(err)
+	return folder
+}
+
+// dial makes a client that, unlike an idle one, comes back at once after a cut.
+func dial(ctx context.Context, address string, with *access) (*clientv3.Client, error) {
 	quick := backoff.Config{BaseDelay: time.Millisecond, Multiplier: 1.6, MaxDelay: 50 * time.Millisecond}
-	client, err := clientv3.New(clientv3.Config{
+	config := clientv3.Config{
+		Context:   ctx,
 		Endpoints: []string{address},
 		Logger:    zap.NewNop(),
 		DialOptions: []grpc.DialOption{
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: patience}),
 		},
-	})
+	}
+	if with != nil {
+		config.Username, config.Password, config.TLS = with.user, with.password, with.tls
+	}
+	return clientv3.New(config)
+}
+
+// connect makes a client of an endpoint that is open.
+func connect(address string) *clientv3.Client {
+	client, err := dial(context.Background(), address, nil)
 	must(err)
 	return client
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"strconv"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // store is the process that serves our endpoint, with what it must have told its clients.
@@ -18,6 +21,7 @@ type store struct {
 	answers  *bufio.Scanner
 	address  string
 	life     *life
+	access   *access
 	// Commands without an answer yet.
 	pending []changes
 }
@@ -28,6 +32,7 @@ type settings struct {
 	commits          int
 	progressInterval float64
 	clockBehind      float64
+	access           *access
 }
 
 func (s settings) arguments() []string {
@@ -42,15 +47,25 @@ func (s settings) arguments() []string {
 	add(s.commits != 0, "--max-commits", strconv.Itoa(s.commits))
 	add(s.progressInterval != 0, "--progress-interval", number(s.progressInterval))
 	add(s.clockBehind != 0, "--clock-behind", number(s.clockBehind))
+	if s.access != nil {
+		words = append(words, "--login", s.access.user+":"+s.access.password, "--tls", s.access.files)
+	}
 	return words
 }
 
 // open starts a process with a life of its own, and gives it a first commit.
 func open(program string, with settings) *store {
-	s := &store{program: program, life: newLife()}
+	s := &store{program: program, life: newLife(), access: with.access}
 	s.start(with)
 	s.commit(changes{})
 	return s
+}
+
+// connect makes a client, for the store's own address or that of a proxy.
+func (s *store) connect(address string) *clientv3.Client {
+	client, err := dial(context.Background(), address, s.access)
+	must(err)
+	return client
 }
 
 // start starts the process; the revision that it found in its folder.

@@ -158,47 +158,6 @@ func progress(j *judge, program string, seed uint64) {
 	}
 }
 
-// wholeCommits are large commits, in fragments and not, with other watches on the same stream.
-func wholeCommits(j *judge, program string) {
-	s := open(program, settings{})
-	defer s.kill()
-	client := connect(s.address)
-	defer client.Close()
-	ctx, cancel := patiently()
-	defer cancel()
-	start := s.life.revision() + 1
-	var watches []clientv3.WatchChan
-	for i := range 6 {
-		options := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithRev(start)}
-		if i%2 == 0 {
-			options = append(options, clientv3.WithFragment())
-		}
-		watches = append(watches, client.Watch(ctx, prefix+"/routes/", options...))
-	}
-	const commits, objects = 3, 60
-	for i := range commits {
-		made := changes{Puts: map[string]string{}}
-		for k := range objects {
-			made.Puts[fmt.Sprint("/routes/", k)] = fmt.Sprint(i, strings.Repeat("x", 100_000))
-		}
-		s.commit(made)
-	}
-	for n, watch := range append(watches, client.Watch(ctx, prefix+"/routes/", clientv3.WithPrefix(), clientv3.WithRev(start), clientv3.WithFragment())) {
-		var seen []int
-		for sum := 0; sum < commits*objects; {
-			got := <-watch
-			if !j.that(got.Err() == nil && len(got.Events) > 0, "watch %d of large commits: %v", n, got.Err()) {
-				break
-			}
-			for _, made := range commitsOf(got.Events) {
-				seen = append(seen, len(made.events))
-				sum += len(made.events)
-			}
-		}
-		j.equal(seen, []int{objects, objects, objects}, "events of each commit for watch %d", n)
-	}
-}
-
 // control is what a watch is told besides events.
 func control(j *judge, program string) {
 	s := open(program, settings{commits: 4})
