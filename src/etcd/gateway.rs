@@ -116,11 +116,26 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     body.map(|body| body.to_bytes()).map_err(|error| Refusal::BadBody(format!("request body: {error}")))
 }
 
-/// A client keeps a lease alive with one request and reads one object; it does not leave the stream open.
+/// One object for each request; the stream does not stay open, since nobody writes more into a body that has ended.
 async fn keep_alive(endpoint: &Endpoint, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-    let message = json::decode("LeaseKeepAliveRequest", &body(request).await?).map_err(begins_no_stream)?;
-    let result = json::encode_result("LeaseKeepAliveResponse", &endpoint.lease_keep_alive(message));
-    Ok(stream(tokio_stream::once((result + "\n").into())))
+    let mut requests = Objects::default();
+    requests.push(&body(request).await?);
+    let mut results = Vec::new();
+    while let Some(request) = requests.next() {
+        let message = request.and_then(|request| json::decode("LeaseKeepAliveRequest", &request));
+        match message {
+            Ok(message) => {
+                let answer = endpoint.lease_keep_alive(message);
+                results.push((json::encode_result("LeaseKeepAliveResponse", &answer) + "\n").into());
+            }
+            Err(refusal) if results.is_empty() => return Err(begins_no_stream(refusal)),
+            Err(_) => break,
+        }
+    }
+    match requests.end() {
+        Some(refusal) if results.is_empty() => Err(begins_no_stream(refusal)),
+        _ => Ok(stream(tokio_stream::iter(results))),
+    }
 }
 
 /// The answer starts when the first request is read and the store is ready; until then a bad request can still be

@@ -194,9 +194,19 @@ impl Client {
         let kind = kind.map_or(String::new(), |kind| kind.to_str().unwrap().to_owned());
         let bytes = response.into_body().collect().await.expect("the answer has an end").to_bytes();
         self.http = Some(sender);
-        let body = serde_json::from_slice(&bytes);
-        let body = body.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        let body = objects(&bytes).unwrap_or_else(|| json!(String::from_utf8_lossy(&bytes)));
         Answer { status, kind, body }
+    }
+}
+
+/// A body of one object, or a list of several.
+fn objects(bytes: &[u8]) -> Option<Value> {
+    let objects = serde_json::Deserializer::from_slice(bytes).into_iter();
+    let mut objects: Vec<Value> = objects.collect::<Result<_, _>>().ok()?;
+    match objects.len() {
+        0 => None,
+        1 => objects.pop(),
+        _ => Some(Value::Array(objects)),
     }
 }
 

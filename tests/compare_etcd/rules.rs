@@ -127,12 +127,14 @@ fn reorder_ties(ours: &mut Value, real: &Value) -> bool {
     match (ours, real) {
         (Value::Object(ours), Value::Object(real)) => {
             let is_cut = ours.contains_key("more");
+            let count = ours.get("count").and_then(Value::as_str).and_then(|text| text.parse().ok());
+            let is_open = count.is_some_and(|count: usize| count > 12);
             let mut reordered = false;
             for (name, ours) in ours {
                 let Some(real) = real.get(name) else { continue };
                 match (&*ours, real) {
                     (Value::Array(our_kvs), Value::Array(real_kvs)) if name == "kvs" => {
-                        if our_kvs != real_kvs && are_ties(our_kvs, real_kvs, is_cut) {
+                        if is_open && our_kvs != real_kvs && are_ties(our_kvs, real_kvs, is_cut) {
                             *ours = real.clone();
                             reordered = true;
                         }

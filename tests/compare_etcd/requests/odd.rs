@@ -119,7 +119,8 @@ pub fn any(history: &History, random: &mut Random) -> Request {
         3 => whole(random),
         4 => lease(random),
         5 => compare(history, random),
-        6 => broken_stream(random),
+        6 if random.below(2) == 0 => broken_stream(random),
+        6 => many_of_a_stream(random),
         _ => odd_field(history, random),
     }
 }
@@ -195,6 +196,14 @@ fn broken_stream(random: &mut Random) -> Request {
         "{\"ID\":[],\"cancel_request\":{\"watch_id\":\"x\"}}",
     ];
     post(random.pick::<&str>(&["/v3/watch", "/v3/lease/keepalive"]), *random.pick(&bodies))
+}
+
+/// Several requests in one body, of which a later one may be broken.
+fn many_of_a_stream(random: &mut Random) -> Request {
+    let objects = ["{\"ID\":5}", " {\"ID\":\"6\"}", "\n{}", "{\"ID\":7,\"x\":[]}"];
+    let mut body: String = (0..1 + random.below(4)).map(|_| *random.pick(&objects)).collect();
+    body.push_str(random.pick::<&str>(&["", "", " ", "\n", "{", "x", "{\"ID\":\"x\"}"]));
+    post("/v3/lease/keepalive", body)
 }
 
 fn odd_field(history: &History, random: &mut Random) -> Request {
