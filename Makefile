@@ -60,9 +60,11 @@ envoy: packages
 compare-envoy: packages ## What APISIX does with our objects beside what the real Envoy does; CASES=folder adds cases
 	@tests/envoy/compare $(BUILD)/envoy
 
-# ETCD=path compares with another etcd than the one in PATH.
+# ETCD=path compares with another etcd than the one in PATH, HISTORY=number begins there, PROFILE=release is faster.
 compare-etcd: packages ## The etcd endpoint beside a real etcd; CALLS=1000000 SEED=1 asks more and repeats
-	CALLS=$(CALLS) SEED=$(SEED) ETCD=$(ETCD) $(CARGO) test --locked --test etcd_differential random_calls -- --nocapture
+	@set -o pipefail; CALLS=$(CALLS) SEED=$(SEED) HISTORY=$(HISTORY) ETCD=$(ETCD) \
+	$(CARGO) test --locked $(PROFILE:%=--profile %) --test etcd_differential random_calls -- --nocapture 2>&1 | \
+	awk '/^etcd: calls=/ { sum = $$0; next } { print; fflush() } END { print sum }'
 
 # Says what it lacks and passes where Go or its modules cannot be had.
 BLACKHOLE ?= 60
