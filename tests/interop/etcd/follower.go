@@ -128,17 +128,19 @@ func (f *follower) watch(ctx context.Context) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	options := append(f.want.options(), f.options...)
+	header := f.revision
 	for got := range f.client.Watch(ctx, f.want.key, append(options, clientv3.WithRev(f.revision+1))...) {
 		if err := got.Err(); errors.Is(err, rpctypes.ErrCompacted) {
 			return f.judge.that(got.CompactRevision > 0, "compacted without a revision")
 		} else if err != nil {
 			return ctx.Err() == nil && f.judge.that(false, "watch of %s: %v", f.want.key, err)
 		}
-		last := f.revision
+		last := header
 		if n := len(got.Events); n > 0 {
-			last = got.Events[n-1].Kv.ModRevision
+			last = max(last, got.Events[n-1].Kv.ModRevision)
 		}
-		f.judge.that(got.Header.Revision >= last, "header %d of events up to %d", got.Header.Revision, last)
+		f.judge.that(got.Header.Revision >= last, "header %d after %d, or of an event of that", got.Header.Revision, last)
+		header = got.Header.Revision
 		for _, made := range commitsOf(got.Events) {
 			if !f.take(made) {
 				return false

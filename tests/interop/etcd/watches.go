@@ -173,7 +173,7 @@ func control(j *judge, program string) {
 	}
 	now, key := s.life.revision(), prefix+"/routes/a"
 
-	got := <-client.Watch(ctx, key, clientv3.WithCreatedNotify())
+	got := <-client.Watch(clientv3.WithRequireLeader(ctx), key, clientv3.WithCreatedNotify())
 	j.that(got.Created && got.Header.Revision == now, "created: %+v", got)
 	got = <-client.Watch(ctx, key, clientv3.WithRev(first))
 	oldest := s.life.commits[len(s.life.commits)-4].revision
