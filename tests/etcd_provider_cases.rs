@@ -418,3 +418,26 @@ fn a_host_that_comes_back_to_its_state_directory_goes_on_where_it_was() {
         std::fs::remove_dir_all(&folder).unwrap();
     });
 }
+
+/// A life that begins, with nothing kept, at just the revision that a worker watches from next: its first commit is told
+/// as a change of what the worker holds, and not as all that there is. Revisions are times, a restart takes more than the
+/// millisecond that this would need, and with the state kept there is a gap.
+#[test]
+fn a_life_that_begins_at_the_very_next_revision_hides_what_is_gone() {
+    each(&version::ALL, async |world| {
+        world.commit(&put(route("b"), "gone with the former life"));
+        world.start(Role::Gateway);
+        world.settle().await;
+        let next = world.store.snapshot().revision() + 1;
+        expect_loss(world);
+        world.network.links().iter().for_each(|link| link.cut(Cut::Close));
+        world.start_with_nothing(0);
+        world.commit_at(next, &put(route("a"), "of the new life"));
+        let has_new =
+            |world: &World| value(&world.workers[0], "/routes", "a").is_some_and(|a| a.contains("new"));
+        world.pass(Duration::from_secs(20)).await;
+        world.until(|| has_new(world)).await;
+        assert!(value(&world.workers[0], "/routes", "b").is_some());
+        assert_eq!(world.tally.reloads.get(), 0);
+    });
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use provider::{
     clock::Doing,
     script::Script,
-    version::{V3_3, V3_18, Version},
+    version::{V3_3, V3_11, V3_18, Version},
     worker::Role,
     world::World,
 };
@@ -110,4 +110,23 @@ fn an_empty_list_of_keys_is_a_lua_error() {
 #[test]
 fn an_answer_without_a_revision_is_a_lua_error() {
     assert!(faults(&V3_18, r#"{"header":{}}"#, &[]).join("; ").contains("no revision"));
+}
+
+/// Since 3.12 a header below the watch's revision says that etcd was restarted; before, it says nothing.
+#[test]
+fn a_message_below_the_watch_is_a_restart_since_3_12() {
+    for (version, start) in [(&V3_18, 5), (&V3_11, 8)] {
+        provider::run(async {
+            let mut world = World::new(version, 1);
+            let below = events(&["a"]).replace("\"9\"", "\"5\"");
+            let script = Script { range: list(), chunks: vec![created(), below] };
+            world.network.lead_to(Some(script.serve().await));
+            world.start(Role::DataPlane);
+            let shared = world.workers[0].0.clone();
+            world.until(|| matches!(shared.fibre.doing(), Doing::Sleeping)).await;
+            world.clock.move_to(Duration::from_secs(1));
+            world.until(|| shared.delivered.get() == 5 || shared.start.get() == 5).await;
+            assert_eq!(shared.start.get(), start, "{}", version.name);
+        });
+    }
 }

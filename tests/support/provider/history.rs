@@ -113,10 +113,10 @@ impl History {
                 self.world.rest().await;
             }
             match self.random.below(8) {
-                0 => self.with_a_link(|link, how| link.cut(how)),
-                1 => self.with_a_link(|link, _| link.stall()),
-                2 => self.world.network.links().iter().for_each(|link| link.resume()),
-                3 => self.pass_up_to(120).await,
+                0..=3 => self.with_a_link(|link, how| link.cut(how)),
+                4 => self.with_a_link(|link, _| link.stall()),
+                5 => self.world.network.links().iter().for_each(|link| link.resume()),
+                6 => self.pass_up_to(120).await,
                 _ => {}
             }
         }
@@ -251,7 +251,7 @@ impl History {
 
     fn value(&mut self) -> Bytes {
         self.values += 1;
-        let padding = "x".repeat(*self.random.pick(&[0, 10, 100, 3000]));
+        let padding = "x".repeat(*self.random.pick(&[0, 0, 0, 0, 10, 10, 100, 1500]));
         format!(r#"{{"value":{},"padding":"{padding}"}}"#, self.values).into()
     }
 }
