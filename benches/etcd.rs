@@ -4,6 +4,8 @@
 //! host of our endpoint. Out: times of both, how many times longer etcd takes, and what both take of the machine.
 //! `cargo bench --bench etcd -- SCENE` plays one scene.
 
+#[path = "etcd/churn.rs"]
+mod churn;
 #[path = "etcd/client.rs"]
 mod client;
 #[path = "etcd/count.rs"]
@@ -22,8 +24,16 @@ mod http2;
 mod list;
 #[path = "etcd/measure.rs"]
 mod measure;
+#[path = "etcd/message.rs"]
+mod message;
 #[path = "etcd/objects.rs"]
 mod objects;
+#[path = "etcd/recreate.rs"]
+mod recreate;
+#[path = "etcd/slow_reader.rs"]
+mod slow_reader;
+#[path = "etcd/stream.rs"]
+mod stream;
 #[path = "etcd/system.rs"]
 mod system;
 #[path = "etcd/usage.rs"]
@@ -33,7 +43,7 @@ mod watcher;
 
 use std::{env, time::Duration};
 
-const SCENES: [&str; 3] = ["range", "first_list", "fan_out"];
+const SCENES: [&str; 6] = ["range", "first_list", "fan_out", "slow_reader", "churn", "recreate"];
 
 fn main() {
     // `cargo bench` passes flags of its own harness.
@@ -49,7 +59,10 @@ fn main() {
         match scene {
             "range" => list::play_small(),
             "first_list" => list::play_large(),
-            _ => fan_out::play(),
+            "fan_out" => fan_out::play(),
+            "slow_reader" => slow_reader::play(),
+            "churn" => churn::play(),
+            _ => recreate::play(),
         }
         println!();
     }
@@ -58,6 +71,11 @@ fn main() {
 /// A number from the environment, for trying a scene with less.
 fn size(variable: &str, default: usize) -> usize {
     env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// A number of seconds from the environment.
+fn seconds(variable: &str, default: usize) -> Duration {
+    Duration::from_secs(size(variable, default) as u64)
 }
 
 fn ms(time: Duration) -> f64 {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::{
-    door::{Door, Reader, Span},
+    count::Count,
+    door::{Door, Span, Wire},
     http2,
 };
 
@@ -17,7 +18,8 @@ pub const BUFFER: usize = 1 << 18;
 pub struct Client {
     door: Door,
     stream: TcpStream,
-    reader: Reader,
+    wire: Wire,
+    count: Count,
     buffer: Vec<u8>,
     calls: u32,
 }
@@ -28,16 +30,27 @@ impl Client {
         let mut stream = TcpStream::connect(address).expect("it listens");
         stream.set_nodelay(true).expect("it is TCP");
         stream.write_all(&door.greeting()).expect("it reads");
-        Self { door, stream, reader: Reader::of_pairs(door), buffer: vec![0; BUFFER], calls: 0 }
+        Self {
+            door,
+            stream,
+            wire: Wire::new(door),
+            count: Count::pairs_by(door),
+            buffer: vec![0; BUFFER],
+            calls: 0,
+        }
     }
 
     /// How many pairs there are.
     pub fn range(&mut self, span: &Span) -> usize {
-        let before = self.reader.pairs();
+        let before = self.pairs();
         let request = self.door.range(self.calls, span);
         self.calls += 1;
         self.exchange(&request);
-        self.reader.pairs() - before
+        self.pairs() - before
+    }
+
+    fn pairs(&self) -> usize {
+        self.count.pairs(self.wire.ended())
     }
 
     /// Calls a method of gRPC with each of these messages, all at once, and waits for all answers.
@@ -53,10 +66,10 @@ impl Client {
     fn exchange(&mut self, requests: &[u8]) {
         self.stream.write_all(requests).expect("it reads");
         let mut reply = Vec::new();
-        while self.reader.ended() < self.calls as usize {
+        while self.wire.ended() < self.calls as usize {
             let count = self.stream.read(&mut self.buffer).expect("it answers");
             assert!(count > 0, "it stays");
-            self.reader.take(&self.buffer[..count], &mut reply);
+            self.wire.take(&self.buffer[..count], &mut reply, |body| self.count.take(body));
             self.stream.write_all(&reply).expect("it reads");
             reply.clear();
         }

@@ -2,32 +2,76 @@
 //!
 //! In: the bytes of bodies, however they come. Out: counts. Never here: a check of what is in a pair; the tests do that.
 
-/// Braces and brackets, of which base64 has none.
-#[derive(Default)]
-pub struct Json {
-    braces: usize,
-    lists: usize,
+use crate::door::Door;
+
+/// The number of `RangeResponse.kvs`.
+const KVS: u64 = 2;
+/// The number of `WatchResponse.events`.
+const EVENTS: u64 = 11;
+
+/// What is counted in the bodies that come by a door.
+pub enum Count {
+    /// Braces and brackets, of which base64 has none.
+    Json {
+        /// Each object has one.
+        braces: usize,
+        /// Each list that is not empty has one.
+        brackets: usize,
+    },
+    /// Fields of protobuf.
+    Grpc(Fields),
 }
 
-impl Json {
-    pub fn take(&mut self, bytes: &[u8]) {
-        self.braces += bytes.iter().filter(|&&byte| byte == b'{').count();
-        self.lists += bytes.iter().filter(|&&byte| byte == b']').count();
+impl Count {
+    /// Of the pairs of ranges.
+    pub fn pairs_by(door: Door) -> Self {
+        Self::new(door, KVS)
     }
 
-    /// The pairs of so many ranges: an answer and its header have a brace too.
+    /// Of the events of one watch.
+    pub fn events_by(door: Door) -> Self {
+        Self::new(door, EVENTS)
+    }
+
+    fn new(door: Door, field: u64) -> Self {
+        match door {
+            Door::Json => Self::Json { braces: 0, brackets: 0 },
+            Door::Grpc => Self::Grpc(Fields::new(field)),
+        }
+    }
+
+    pub fn take(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Json { braces, brackets } => {
+                *braces += bytes.iter().filter(|&&byte| byte == b'{').count();
+                *brackets += bytes.iter().filter(|&&byte| byte == b']').count();
+            }
+            Self::Grpc(fields) => fields.take(bytes),
+        }
+    }
+
+    /// The pairs of so many answers: in JSON an answer and its header have a brace too.
     pub fn pairs(&self, answers: usize) -> usize {
-        self.braces - 2 * answers
+        match self {
+            Self::Json { braces, .. } => braces - 2 * answers,
+            Self::Grpc(fields) => fields.found,
+        }
     }
 
     /// Whether the first message of a watch came.
     pub fn is_created(&self) -> bool {
-        self.braces >= 3
+        match self {
+            Self::Json { braces, .. } => *braces >= 3,
+            Self::Grpc(fields) => fields.messages > 0,
+        }
     }
 
-    /// The events of a watch: each has two braces, and each message three; the first one has no event, and so no list.
+    /// The events of a watch: in JSON each has two braces, and each message three; the first one has no list of events.
     pub fn events(&self) -> usize {
-        self.braces.saturating_sub(3 * (1 + self.lists)) / 2
+        match self {
+            Self::Json { braces, brackets } => braces.saturating_sub(3 * (1 + brackets)) / 2,
+            Self::Grpc(fields) => fields.found,
+        }
     }
 }
 
@@ -48,20 +92,11 @@ const MESSAGE_HEAD: usize = 5;
 const LENGTH_DELIMITED: u64 = 2;
 
 impl Fields {
-    pub fn new(number: u64) -> Self {
+    fn new(number: u64) -> Self {
         Self { number, head: Vec::new(), message: 0, field: 0, found: 0, messages: 0 }
     }
 
-    pub fn found(&self) -> usize {
-        self.found
-    }
-
-    /// How many messages have begun.
-    pub fn messages(&self) -> usize {
-        self.messages
-    }
-
-    pub fn take(&mut self, mut bytes: &[u8]) {
+    fn take(&mut self, mut bytes: &[u8]) {
         while let Some(&first) = bytes.first() {
             if self.field > 0 {
                 let skipped = self.field.min(bytes.len());

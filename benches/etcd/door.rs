@@ -7,15 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use prost::Message as _;
 use serde_json::json;
 
-use crate::{
-    count::{Fields, Json},
-    http1, http2,
-};
-
-/// The number of `RangeResponse.kvs`.
-const KVS: u64 = 2;
-/// The number of `WatchResponse.events`.
-const EVENTS: u64 = 11;
+use crate::{http1, http2};
 
 /// How a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +64,8 @@ impl Door {
         }
     }
 
-    /// The first call of a connection: a watch from a revision on; 0 means from now on.
-    pub fn watch(self, span: &Span, start: i64) -> Vec<u8> {
+    /// The `number`th call of a connection: a watch from a revision on; 0 means from now on.
+    pub fn watch(self, number: u32, span: &Span, start: i64) -> Vec<u8> {
         match self {
             Self::Json => {
                 let (key, range_end) = (STANDARD.encode(&span.from), STANDARD.encode(&span.to));
@@ -88,75 +80,41 @@ impl Door {
                     ..WatchCreateRequest::default()
                 };
                 let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-                http2::request(0, "/etcdserverpb.Watch/Watch", &request.encode_to_vec(), true)
+                http2::request(number, "/etcdserverpb.Watch/Watch", &request.encode_to_vec(), true)
             }
         }
     }
 }
 
-/// Reads and counts what comes by a door.
-pub enum Reader {
+/// Cuts what comes by a door into bodies.
+pub enum Wire {
     /// Of JSON.
-    Json(http1::Reader, Json),
+    Json(http1::Reader),
     /// Of gRPC.
-    Grpc(http2::Reader, Fields),
+    Grpc(http2::Reader),
 }
 
-impl Reader {
-    /// For the pairs of ranges.
-    pub fn of_pairs(door: Door) -> Self {
-        Self::new(door, KVS)
-    }
-
-    /// For the events of one watch.
-    pub fn of_events(door: Door) -> Self {
-        Self::new(door, EVENTS)
-    }
-
-    fn new(door: Door, field: u64) -> Self {
+impl Wire {
+    pub fn new(door: Door) -> Self {
         match door {
-            Door::Json => Self::Json(http1::Reader::default(), Json::default()),
-            Door::Grpc => Self::Grpc(http2::Reader::default(), Fields::new(field)),
+            Door::Json => Self::Json(http1::Reader::default()),
+            Door::Grpc => Self::Grpc(http2::Reader::default()),
         }
     }
 
     /// Takes what came; puts what is to be sent into `reply`.
-    pub fn take(&mut self, bytes: &[u8], reply: &mut Vec<u8>) {
+    pub fn take(&mut self, bytes: &[u8], reply: &mut Vec<u8>, body: impl FnMut(&[u8])) {
         match self {
-            Self::Json(reader, count) => reader.take(bytes, |body| count.take(body)),
-            Self::Grpc(reader, count) => reader.take(bytes, reply, |data| count.take(data)),
+            Self::Json(reader) => reader.take(bytes, body),
+            Self::Grpc(reader) => reader.take(bytes, reply, body),
         }
     }
 
     /// How many answers have ended.
     pub fn ended(&self) -> usize {
         match self {
-            Self::Json(reader, _) => reader.ended(),
-            Self::Grpc(reader, _) => reader.ended(),
-        }
-    }
-
-    /// The pairs of all answers to ranges.
-    pub fn pairs(&self) -> usize {
-        match self {
-            Self::Json(reader, count) => count.pairs(reader.ended()),
-            Self::Grpc(_, count) => count.found(),
-        }
-    }
-
-    /// Whether a watch is there.
-    pub fn is_created(&self) -> bool {
-        match self {
-            Self::Json(_, count) => count.is_created(),
-            Self::Grpc(_, count) => count.messages() > 0,
-        }
-    }
-
-    /// The events of a watch.
-    pub fn events(&self) -> usize {
-        match self {
-            Self::Json(_, count) => count.events(),
-            Self::Grpc(_, count) => count.found(),
+            Self::Json(reader) => reader.ended(),
+            Self::Grpc(reader) => reader.ended(),
         }
     }
 }

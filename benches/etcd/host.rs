@@ -13,7 +13,7 @@ use apisix_mesh::{
     store::{self, Delta, Store},
 };
 use tokio::{
-    runtime::Builder,
+    runtime::{Builder, Handle},
     sync::mpsc,
     task::yield_now,
     time::{MissedTickBehavior, interval},
@@ -26,6 +26,9 @@ use crate::{
 
 /// What the agent lets others do between two commits.
 const TURNS_TO_A_SOCKET: usize = 4;
+
+/// Objects that change in turn at a pace.
+pub const CHANGING: usize = 1_000;
 
 /// The argument that makes this program the endpoint.
 pub const ROLE: &str = "host";
@@ -47,10 +50,12 @@ pub enum Order {
         /// How many commits.
         commits: usize,
         /// From one to the next, in microseconds.
-        every: u64,
+        every: usize,
         /// What makes the values new.
         edition: usize,
     },
+    /// Say how many tasks there are.
+    Count,
 }
 
 impl Order {
@@ -59,6 +64,7 @@ impl Order {
         match self {
             Self::Put { commits, each, edition } => format!("put {commits} {each} {edition}"),
             Self::Pace { commits, every, edition } => format!("pace {commits} {every} {edition}"),
+            Self::Count => "count 0 0 0".to_owned(),
         }
     }
 
@@ -69,7 +75,8 @@ impl Order {
         let (commits, second, edition) = (number(), number(), number());
         match verb {
             "put" => Self::Put { commits, each: second, edition },
-            "pace" => Self::Pace { commits, every: second as u64, edition },
+            "pace" => Self::Pace { commits, every: second, edition },
+            "count" => Self::Count,
             _ => panic!("no order {verb}"),
         }
     }
@@ -104,8 +111,9 @@ async fn obey(store: Arc<Store>, mut orders: mpsc::Receiver<Order>) {
         match order {
             Order::Put { commits, each, edition } => put(&store, commits, each, edition).await,
             Order::Pace { commits, every, edition } => {
-                pace(&store, commits, Duration::from_micros(every), edition).await
+                pace(&store, commits, Duration::from_micros(every as u64), edition).await
             }
+            Order::Count => say(Handle::current().metrics().num_alive_tasks()),
         }
     }
 }
@@ -122,14 +130,14 @@ async fn put(store: &Store, commits: usize, each: usize, edition: usize) {
     say(store.snapshot().revision());
 }
 
-/// Says how long a commit takes, median and p99, and how late it is done, again both, in nanoseconds.
+/// Says how long a commit takes, median and p99, and how long after its time it is done, p99, in nanoseconds.
 async fn pace(store: &Store, commits: usize, every: Duration, edition: usize) {
     let (mut took, mut late) = (Vec::with_capacity(commits), Vec::with_capacity(commits));
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for commit in 0..commits {
         let due = ticks.tick().await;
-        let puts = vec![(key(commit), value(commit, edition))];
+        let puts = vec![(key(commit % CHANGING), value(commit, edition))];
         let began = Instant::now();
         store.commit(&Delta { puts, deletes: Vec::new() });
         let done = Instant::now();
@@ -137,6 +145,5 @@ async fn pace(store: &Store, commits: usize, every: Duration, edition: usize) {
         late.push(done - due.into_std());
     }
     let [took, late] = [took, late].map(Times::of);
-    let figures = [took.median, took.p99, late.median, late.p99].map(|time| time.as_nanos().to_string());
-    say(figures.join(" "));
+    say([took.median, took.p99, late.p99].map(|time| time.as_nanos().to_string()).join(" "));
 }

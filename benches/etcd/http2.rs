@@ -23,6 +23,9 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
+/// Why a stream is reset.
+const CANCEL: u32 = 8;
+
 /// What a connection begins with.
 pub fn greeting() -> Vec<u8> {
     let initial_window = [&[0, 4][..], &WINDOW.to_be_bytes()].concat();
@@ -45,6 +48,11 @@ pub fn request(number: u32, path: &str, message: &[u8], open: bool) -> Vec<u8> {
         frames.extend(frame(DATA, if is_last { END_STREAM } else { 0 }, stream, piece));
     }
     frames
+}
+
+/// Ends the `number`th request before its answer has.
+pub fn cancel(number: u32) -> Vec<u8> {
+    frame(RST_STREAM, 0, 2 * number + 1, &CANCEL.to_be_bytes())
 }
 
 fn literal(name: &[u8], value: &str) -> Vec<u8> {

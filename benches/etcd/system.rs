@@ -20,7 +20,8 @@ use prost::Message as _;
 use crate::{
     client::Client,
     door::Door,
-    host::{Order, ROLE},
+    host::{CHANGING, Order, ROLE},
+    measure::Times,
     objects::{full_key, value},
     usage::Usage,
 };
@@ -54,6 +55,7 @@ pub const MARKERS: usize = DIRECTORIES.len();
 
 /// A running system; dropping it kills it.
 pub struct System {
+    pub name: &'static str,
     /// Where it listens.
     pub address: String,
     process: Child,
@@ -97,7 +99,7 @@ impl System {
             .unwrap_or_else(|error| panic!("{program:?} (etcd-server, or ETCD=...): {error}"));
         wait_for(&address);
         let writer = Writer::Grpc(Client::open(&address, Door::Grpc), 1);
-        Self { address, process, folder: Some(folder), writer, edition: 0 }
+        Self { name: "etcd", address, process, folder: Some(folder), writer, edition: 0 }
     }
 
     fn ours() -> Self {
@@ -110,7 +112,7 @@ impl System {
         let input = process.stdin.take().expect("it is piped");
         let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
         let address = line(&mut output);
-        Self { address, process, folder: None, writer: Writer::Pipe(input, output), edition: 0 }
+        Self { name: "ours", address, process, folder: None, writer: Writer::Pipe(input, output), edition: 0 }
     }
 
     /// Puts so many objects, and the markers.
@@ -149,6 +151,30 @@ impl System {
         }
     }
 
+    /// Writes one change at each tick, of one object after the other.
+    pub fn pace(&mut self, commits: usize, every: Duration) -> Pace {
+        self.edition += 1;
+        let edition = self.edition;
+        match &mut self.writer {
+            Writer::Pipe(..) => {
+                let every = every.as_micros() as usize;
+                let figures = self.order(Order::Pace { commits, every, edition });
+                let [median, p99, late] = figures[..] else { panic!("three figures, not {figures:?}") };
+                let [median, p99, late] = [median, p99, late].map(Duration::from_nanos);
+                Pace { took: Times { median, p99 }, late }
+            }
+            Writer::Grpc(client, revision) => {
+                *revision += commits as i64;
+                pace(client, commits, every, edition)
+            }
+        }
+    }
+
+    /// How many tasks our host has; nobody can tell of etcd.
+    pub fn tasks(&mut self) -> Option<u64> {
+        matches!(self.writer, Writer::Pipe(..)).then(|| self.order(Order::Count)[0])
+    }
+
     /// Has our host do something, and what it says then.
     fn order(&mut self, order: Order) -> Vec<u64> {
         let Writer::Pipe(input, output) = &mut self.writer else { panic!("etcd takes no orders") };
@@ -171,6 +197,30 @@ impl Drop for System {
             let _ = fs::remove_dir_all(folder);
         }
     }
+}
+
+/// How a writer fared that wrote at a pace.
+pub struct Pace {
+    /// By a write itself: ours of the store, etcd's with the way there and back.
+    pub took: Times,
+    /// The p99 from the time for a write until it was done.
+    pub late: Duration,
+}
+
+fn pace(client: &mut Client, commits: usize, every: Duration, edition: usize) -> Pace {
+    let (mut took, mut late) = (Vec::with_capacity(commits), Vec::with_capacity(commits));
+    let start = Instant::now();
+    for commit in 0..commits {
+        let due = start + every * commit as u32;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let put = put_request(full_key(commit % CHANGING), value(commit, edition)).encode_to_vec();
+        let began = Instant::now();
+        client.call_each(PUT, [put]);
+        let done = Instant::now();
+        took.push(done - began);
+        late.push(done - due);
+    }
+    Pace { took: Times::of(took), late: Times::of(late).p99 }
 }
 
 const PUT: &str = "/etcdserverpb.KV/Put";

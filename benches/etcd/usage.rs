@@ -11,6 +11,8 @@ pub struct Usage {
     pub resident: usize,
     /// The most resident bytes it ever had.
     pub peak: usize,
+    /// Open descriptors.
+    pub descriptors: usize,
 }
 
 impl Usage {
@@ -27,6 +29,7 @@ impl Usage {
             cpu: cpu(&read("stat")),
             resident: 1024 * kilobytes("VmRSS:"),
             peak: 1024 * kilobytes("VmHWM:"),
+            descriptors: fs::read_dir(format!("/proc/{process}/fd")).expect("it runs").count(),
         }
     }
 }
