@@ -23,7 +23,7 @@ use super::{
     status::Refusal,
     watch::Messages,
 };
-use crate::pb::etcdserverpb::WatchRequest;
+use crate::pb::etcdserverpb::{RangeRequest, WatchRequest};
 
 /// Room for any request that etcd itself would take.
 const MAX_BODY: usize = 2 << 20;
@@ -58,15 +58,12 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request<Incoming>) 
 async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
     let is_post = request.method() == Method::POST;
     macro_rules! unary {
-        ($request:literal, $response:literal, $method:ident) => {
-            unary!($request, $method, |answer| json::encode($response, answer).into())
-        };
-        ($request:literal, $method:ident, $write:expr) => {{
+        ($request:literal, $response:literal, $method:ident) => {{
             if !is_post {
                 return Ok(not_allowed());
             }
             let message = json::decode($request, &body(request).await?)?;
-            Ok(ok($write(&endpoint.$method(message).await?)))
+            Ok(ok(json::encode($response, &endpoint.$method(message).await?).into()))
         }};
     }
     let path = request.uri().path();
@@ -74,12 +71,12 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
         endpoint.admit(request.headers())?;
     }
     match path {
-        "/v3/kv/range" => unary!("RangeRequest", range, |answer| json::write(answer).into()),
+        "/v3/kv/range" | "/v3/watch" | "/v3/lease/keepalive" if !is_post => Ok(not_allowed()),
+        "/v3/kv/range" => range(&endpoint, json::decode("RangeRequest", &body(request).await?)?).await,
         "/v3/kv/put" => unary!("PutRequest", "PutResponse", put),
         "/v3/kv/deleterange" => unary!("DeleteRangeRequest", "DeleteRangeResponse", delete_range),
         "/v3/kv/txn" => unary!("TxnRequest", "TxnResponse", txn),
         "/v3/kv/compaction" => unary!("CompactionRequest", "CompactionResponse", compact),
-        "/v3/watch" | "/v3/lease/keepalive" if !is_post => Ok(not_allowed()),
         "/v3/watch" => watch(&endpoint, request.into_body()).await,
         "/v3/lease/grant" => unary!("LeaseGrantRequest", "LeaseGrantResponse", lease_grant),
         "/v3/lease/keepalive" => keep_alive(&endpoint, request).await,
@@ -99,6 +96,13 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
         "/v3/maintenance/status" => unary!("StatusRequest", "StatusResponse", status),
         "/v3/auth/authenticate" => unary!("AuthenticateRequest", "AuthenticateResponse", authenticate),
         _ => Ok(text(StatusCode::NOT_FOUND, "Not Found\n")),
+    }
+}
+
+async fn range(endpoint: &Endpoint, request: RangeRequest) -> Result<Response<Body>, Refusal> {
+    match endpoint.list(&request).await? {
+        Some(list) => Ok(stream(tokio_stream::iter(list.json()))),
+        None => Ok(ok(json::write(&endpoint.range(request).await?).into())),
     }
 }
 
@@ -186,8 +190,8 @@ fn watch_requests(mut body: Incoming) -> ReceiverStream<Result<WatchRequest, Ref
     ReceiverStream::new(receiver)
 }
 
-fn stream(objects: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
-    let chunks = objects.map(|object| Ok::<_, Infallible>(Frame::data(object)));
+fn stream(chunks: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
+    let chunks = chunks.map(|chunk| Ok::<_, Infallible>(Frame::data(chunk)));
     with_type(StatusCode::OK, "application/json", Body::new(StreamBody::new(chunks)))
 }
 

@@ -12,8 +12,8 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde::{Serialize, Serializer, de::IgnoredAny};
 
 pub(super) use decode::decode;
+pub(super) use write::{Write, message as write_to};
 
-use self::write::Write;
 use super::status::Refusal;
 use crate::pb::json::descriptors;
 

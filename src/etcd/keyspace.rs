@@ -6,14 +6,12 @@
 //! Without its marker APISIX does not load a directory at start, and routes of it are missing until a timer runs
 //! (contract section 1). The value is no JSON on purpose: that is how the marker is told from an item.
 
-use std::cmp::Ordering;
-
 use bytes::Bytes;
 
 use crate::{
     apisix::Key,
     pb::mvccpb,
-    store::{KeyValue, Snapshot},
+    store::{KeyValue, Revision, Snapshot},
 };
 
 /// Every directory that any APISIX since 3.0 reads, sorted as keys are.
@@ -35,6 +33,7 @@ const DIRECTORIES: [&str; 13] = [
 
 /// The value of a marker.
 pub(super) const MARKER: &[u8] = b"init_dir";
+static MARKER_VALUE: Bytes = Bytes::from_static(MARKER);
 
 /// A range of etcd keys, as every request gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +103,14 @@ impl Interval {
         Self { from, to }
     }
 
+    /// What of it comes after a key.
+    pub(super) fn after(&self, key: &str) -> Self {
+        match self.to {
+            End::Single => Self::nothing(),
+            _ => Self { from: [key.as_bytes(), b"\0"].concat().into(), to: self.to.clone() },
+        }
+    }
+
     fn nothing() -> Self {
         Self { from: Bytes::new(), to: End::Before(Bytes::new()) }
     }
@@ -114,6 +121,41 @@ enum Bound {
     BeforeAll,
     Within(Bytes),
     AfterAll,
+}
+
+/// A key and its value as they lie in the store.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pair<'a> {
+    pub(super) prefix: &'a str,
+    /// Without the prefix.
+    pub(super) key: &'a str,
+    pub(super) create_revision: Revision,
+    pub(super) mod_revision: Revision,
+    pub(super) version: i64,
+    pub(super) value: &'a Bytes,
+}
+
+impl<'a> Pair<'a> {
+    fn of(prefix: &'a str, key: &'a Key, kv: &'a KeyValue) -> Self {
+        let KeyValue { value, create_revision, mod_revision, version } = kv;
+        let (create_revision, mod_revision, version) = (*create_revision, *mod_revision, *version);
+        Self { prefix, key: key.as_str(), create_revision, mod_revision, version, value }
+    }
+
+    fn message(self) -> mvccpb::KeyValue {
+        mvccpb::KeyValue {
+            key: join(self.prefix, self.key),
+            create_revision: self.create_revision,
+            mod_revision: self.mod_revision,
+            version: self.version,
+            value: self.value.clone(),
+            lease: 0,
+        }
+    }
+}
+
+fn join(prefix: &str, key: &str) -> Bytes {
+    [prefix.as_bytes(), key.as_bytes()].concat().into()
 }
 
 /// The prefix, and how keys are made with it.
@@ -129,7 +171,7 @@ impl Keyspace {
 
     /// A store's key as clients see it.
     pub(super) fn join(&self, key: &str) -> Bytes {
-        [self.prefix.as_bytes(), key.as_bytes()].concat().into()
+        join(&self.prefix, key)
     }
 
     /// The key without the prefix, if it has it.
@@ -138,14 +180,7 @@ impl Keyspace {
     }
 
     pub(super) fn pair(&self, key: &Key, kv: &KeyValue) -> mvccpb::KeyValue {
-        mvccpb::KeyValue {
-            key: self.join(key.as_str()),
-            create_revision: kv.create_revision,
-            mod_revision: kv.mod_revision,
-            version: kv.version,
-            value: kv.value.clone(),
-            lease: 0,
-        }
+        Pair::of(&self.prefix, key, kv).message()
     }
 
     /// The same range for keys as the store has them.
@@ -155,14 +190,22 @@ impl Keyspace {
 
     /// The keys of a range with their values, sorted bytewise.
     pub(super) fn pairs(&self, snapshot: &Snapshot, interval: &Interval) -> Vec<mvccpb::KeyValue> {
-        let interval = self.stored(interval);
+        self.each(snapshot, &self.stored(interval)).map(|pair| pair.message()).collect()
+    }
+
+    /// The same one by one as they lie there, for a range of keys as the store has them.
+    pub(super) fn each<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        interval: &'a Interval,
+    ) -> impl Iterator<Item = Pair<'a>> {
         // A range may start in the middle of a character; keys are text, and none is cut off by starting before it.
         let lowest = interval.from.utf8_chunks().next().map_or("", |chunk| chunk.valid());
         let objects = snapshot
             .objects_from(lowest)
             .skip_while(|(key, _)| key.as_str().as_bytes() < interval.from.as_ref())
             .take_while(|(key, _)| !interval.is_past(key.as_str().as_bytes()))
-            .map(|(key, kv)| self.pair(key, kv));
+            .map(|(key, kv)| Pair::of(&self.prefix, key, kv));
         let markers = DIRECTORIES
             .iter()
             .filter(|directory| interval.contains(directory.as_bytes()))
@@ -171,14 +214,14 @@ impl Keyspace {
     }
 
     /// A marker is as old as the store, and never changes.
-    fn marker(&self, snapshot: &Snapshot, directory: &str) -> mvccpb::KeyValue {
-        mvccpb::KeyValue {
-            key: self.join(directory),
+    fn marker<'a>(&'a self, snapshot: &Snapshot, directory: &'a str) -> Pair<'a> {
+        Pair {
+            prefix: &self.prefix,
+            key: directory,
             create_revision: snapshot.first_revision(),
             mod_revision: snapshot.first_revision(),
             version: 1,
-            value: Bytes::from_static(MARKER),
-            lease: 0,
+            value: &MARKER_VALUE,
         }
     }
 
@@ -206,26 +249,16 @@ impl Keyspace {
 }
 
 /// Two sorted sequences as one. A marker's key is in no object's way: an id is never empty.
-fn merge(
-    objects: impl Iterator<Item = mvccpb::KeyValue>,
-    markers: impl Iterator<Item = mvccpb::KeyValue>,
-) -> Vec<mvccpb::KeyValue> {
+fn merge<'a>(
+    objects: impl Iterator<Item = Pair<'a>>,
+    markers: impl Iterator<Item = Pair<'a>>,
+) -> impl Iterator<Item = Pair<'a>> {
     let (mut objects, mut markers) = (objects.peekable(), markers.peekable());
-    let mut merged = Vec::new();
-    loop {
-        let next = match (objects.peek(), markers.peek()) {
-            (Some(object), Some(marker)) => match object.key.cmp(&marker.key) {
-                Ordering::Less => objects.next(),
-                _ => markers.next(),
-            },
-            (Some(_), None) => objects.next(),
-            (None, _) => markers.next(),
-        };
-        match next {
-            Some(pair) => merged.push(pair),
-            None => return merged,
-        }
-    }
+    std::iter::from_fn(move || match (objects.peek(), markers.peek()) {
+        (Some(object), Some(marker)) if object.key < marker.key => objects.next(),
+        (Some(_), None) => objects.next(),
+        (_, _) => markers.next(),
+    })
 }
 
 #[cfg(test)]

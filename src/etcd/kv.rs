@@ -2,6 +2,7 @@
 //!
 //! In: KV requests. Out: what the snapshot holds. Never here: a change of the store.
 
+pub(super) mod list;
 mod range;
 mod txn;
 

@@ -25,6 +25,7 @@ use super::{
     Listener, Options,
     endpoint::{Endpoint, Shared},
     gateway,
+    kv::list,
 };
 use crate::{
     error::Error,
@@ -160,6 +161,7 @@ async fn route(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Response<
     }
     let shared = Shared(endpoint.clone());
     let Ok(response) = match service {
+        "etcdserverpb.KV" if path == list::PATH => Ok(list::answer(shared, request).await),
         "etcdserverpb.KV" => KvServer::new(shared).call(request).await,
         "etcdserverpb.Watch" => WatchServer::new(shared).call(request).await,
         "etcdserverpb.Lease" => LeaseServer::new(shared).call(request).await,

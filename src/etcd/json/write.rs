@@ -5,9 +5,12 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::pb::{
-    etcdserverpb::{RangeResponse, ResponseHeader, WatchResponse},
-    mvccpb::{Event, KeyValue, event::EventType},
+use crate::{
+    etcd::keyspace::Pair,
+    pb::{
+        etcdserverpb::{RangeResponse, ResponseHeader, WatchResponse},
+        mvccpb::{Event, KeyValue, event::EventType},
+    },
 };
 
 /// What the names and numbers of a pair or an event take at most, about.
@@ -29,7 +32,7 @@ pub(in crate::etcd) struct Object<'a> {
 }
 
 /// Writes a message.
-pub(super) fn message(text: &mut Vec<u8>, message: &impl Write) {
+pub(in crate::etcd) fn message(text: &mut Vec<u8>, message: &impl Write) {
     text.push(b'{');
     message.fields(&mut Object { text, is_empty: true });
     text.push(b'}');
@@ -156,6 +159,21 @@ impl Write for KeyValue {
         object.signed("version", self.version);
         object.bytes("value", &self.value);
         object.signed("lease", self.lease);
+    }
+}
+
+/// As the pair's message is written.
+impl Write for Pair<'_> {
+    fn size_hint(&self) -> usize {
+        OVERHEAD + (self.prefix.len() + self.key.len() + self.value.len()) / 3 * 4
+    }
+
+    fn fields(&self, object: &mut Object) {
+        object.bytes("key", &[self.prefix.as_bytes(), self.key.as_bytes()].concat());
+        object.signed("create_revision", self.create_revision);
+        object.signed("mod_revision", self.mod_revision);
+        object.signed("version", self.version);
+        object.bytes("value", self.value);
     }
 }
 
