@@ -236,10 +236,11 @@ impl Keyspace {
         }
     }
 
-    /// Whether this is `<prefix>//phantomkey`, which APISIX 3.14 to 3.17 reads before each watch: behind its revision it
+    /// Whether this is `<prefix>//phantomkey`, alone or as a directory, which APISIX 3.14 to 3.17 reads before each watch: behind its revision it
     /// goes on when the watch times out, as if the watch had told all up to there.
     pub(super) fn is_jump_mark(&self, key: &[u8], range_end: &[u8]) -> bool {
-        range_end.is_empty() && self.strip(key) == Some(b"//phantomkey")
+        let is_alone = range_end.is_empty() || self.strip(range_end) == Some(b"//phantomkez");
+        is_alone && self.strip(key) == Some(b"//phantomkey")
     }
 
     /// Whether this is `<prefix>/`, which APISIX reads only for the revision to watch from.

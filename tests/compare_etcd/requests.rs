@@ -233,11 +233,11 @@ impl Call {
         }
     }
 
-    /// Whether this is a Range on `<prefix>/` and nothing else.
-    pub fn reads_alone(&self, key: &str) -> bool {
+    /// Whether this is a Range on one key, with one of these ends.
+    pub fn reads(&self, key: &str, ends: &[&str]) -> bool {
         let message = self.message();
         let end = message.get("range_end").or_else(|| message.get("rangeEnd"));
-        let end_is_left_out = end.is_none_or(|end| end == "");
-        self.is(&RANGE) && message["key"] == b64(key) && end_is_left_out
+        let ends_so = |end: &Value| ends.iter().any(|it| *end == b64(it));
+        self.is(&RANGE) && message["key"] == b64(key) && end.map_or(ends.contains(&""), ends_so)
     }
 }

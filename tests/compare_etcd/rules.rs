@@ -71,21 +71,23 @@ pub fn explain(exchange: &mut Exchange) -> Option<Vec<&'static str>> {
 fn root_revision(exchange: &mut Exchange) -> bool {
     let known = &exchange.history.revisions;
     let oldest = (known.oldest_of_ours() - 1).max(known.first_of_ours());
-    tells_of_alone(exchange, "/", oldest)
+    let key = format!("{}/", exchange.history.prefix);
+    tells_of(exchange, &key, &[""], oldest)
 }
 
 /// Some versions of APISIX would skip to the revision that they are told under this key.
 fn jump_revision(exchange: &mut Exchange) -> bool {
-    tells_of_alone(exchange, "//phantomkey", 1)
+    let [key, end] = ["//phantomkey", "//phantomkez"].map(|key| format!("{}{key}", exchange.history.prefix));
+    tells_of(exchange, &key, &["", &end], 1)
 }
 
-/// A Range on exactly this key, that is answered at this revision of ours.
-fn tells_of_alone(exchange: &mut Exchange, key: &str, revision: i64) -> bool {
+/// A Range on exactly this key, with one of these ends, that is answered at this revision of ours.
+fn tells_of(exchange: &mut Exchange, key: &str, ends: &[&str], revision: i64) -> bool {
     let real = exchange.history.revisions.real(revision);
     let written = real.map_or_else(|| format!("ours:{revision}"), |real| real.to_string());
-    let is_alone = exchange.call.reads_alone(&format!("{}{key}", exchange.history.prefix));
+    let is_meant = exchange.call.reads(key, ends);
     match exchange.ours.body.pointer_mut("/header/revision") {
-        Some(revision) if is_alone && *revision == json!(written) => {
+        Some(revision) if is_meant && *revision == json!(written) => {
             *revision = exchange.real.body["header"]["revision"].clone();
             true
         }
