@@ -113,11 +113,14 @@ impl Revisions {
         self.compacted.iter().any(|[_, oldest]| oldest.1 == real)
     }
 
-    /// Of ours and etcd's, the oldest at the time when this revision, of either, was the last.
-    pub fn oldest_at(&self, last: i64) -> (i64, i64) {
-        let is_before = |compacted: &&[(i64, i64); 2]| compacted[0].0 == last || compacted[0].1 == last;
-        let [_, oldest] = self.compacted.iter().rev().find(is_before).expect("watches follow a compaction");
-        *oldest
+    /// What was the oldest of ours when this one was the last.
+    pub fn oldest_of_ours_at(&self, last: i64) -> i64 {
+        self.compacted.iter().rev().find(|compacted| compacted[0].0 <= last).map_or(0, |[_, oldest]| oldest.0)
+    }
+
+    /// What was the oldest of etcd's when this one was the last.
+    pub fn oldest_at(&self, last: i64) -> i64 {
+        self.compacted.iter().rev().find(|compacted| compacted[0].1 <= last).map_or(0, |[_, oldest]| oldest.1)
     }
 
     /// Ours for any number that is meant as a revision of etcd's.

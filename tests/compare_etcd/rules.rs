@@ -39,6 +39,8 @@ pub const RULES: &[Rule] = &[
     Rule { name: "gateway-of-3.6", explain: gateway_of_3_6 },
     Rule { name: "version", explain: version },
     Rule { name: "unknown-call-text", explain: unknown_call_text },
+    Rule { name: "watch-created-header", explain: watch_rules::created_header },
+    Rule { name: "watch-compact-revision", explain: watch_rules::compact_revision },
     Rule { name: "watch-of-the-future", explain: watch_rules::of_the_future },
     Rule { name: "watch-compacted-header", explain: watch_rules::compacted_header },
     Rule { name: "watch-cancelled-again", explain: watch_rules::cancelled_again },

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::Exchange;
-use crate::{compare_etcd::ask::WATCH, support::etcd::b64};
+use crate::{
+    compare_etcd::ask::{Door, WATCH},
+    support::etcd::b64,
+};
 
 /// What both were told, if it is about a watch.
 fn lists<'a>(exchange: &'a mut Exchange) -> Option<(&'a mut Vec<Value>, &'a mut Vec<Value>)> {
@@ -45,6 +48,40 @@ pub fn compacted_header(exchange: &mut Exchange) -> bool {
         }
     }
     explained
+}
+
+/// Over JSON, where each message must have a higher revision, `created` has one below those of the replay.
+pub fn created_header(exchange: &mut Exchange) -> bool {
+    let (start, door) = (start(exchange), exchange.call.door);
+    let Some((ours, real)) = lists(exchange) else { return false };
+    let (Some(ours), Some(real)) = (ours.first_mut(), real.first()) else { return false };
+    let (revision, now) = (&ours["header"]["revision"], &real["header"]["revision"]);
+    let number = |value: &Value| value.as_str().and_then(|text| text.parse::<i64>().ok());
+    let before = revision.as_str().and_then(|text| text.strip_prefix("ours:"));
+    let is_lower = match before {
+        // No commit of ours has it: it is the one before the start, or one that was told before.
+        Some(before) => before.parse::<i64>().is_ok_and(|before| before > 0),
+        None => number(revision) < number(now),
+    };
+    let is_created = ours["created"] == true && real["created"] == true;
+    if door == Door::Json && start > 0 && is_created && is_lower {
+        ours["header"] = real["header"].clone();
+        return true;
+    }
+    false
+}
+
+/// Over JSON the revision to go on from is the present one: APISIX loads anew, and then watches from it.
+pub fn compact_revision(exchange: &mut Exchange) -> bool {
+    let door = exchange.call.door;
+    let Some((ours, real)) = lists(exchange) else { return false };
+    let (Some(ours), Some(real)) = (ours.get_mut(1), real.get(1)) else { return false };
+    let is_present = ours.get("compact_revision").is_some_and(|it| *it == ours["header"]["revision"]);
+    if door == Door::Json && is_present && real.get("compact_revision").is_some() {
+        ours["compact_revision"] = real["compact_revision"].clone();
+        return true;
+    }
+    false
 }
 
 /// A watch that was compacted is gone, and its id is free; etcd takes one cancel more.
