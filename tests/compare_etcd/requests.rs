@@ -192,11 +192,12 @@ fn any_real_revision(history: &History, random: &mut Random) -> i64 {
     }
 }
 
-/// A revision that includes all up to it: ours may be any number before the next one.
+/// A revision that includes all up to it: ours may be any number before the next one. Just before the oldest it would
+/// not be compacted; etcd has no such number.
 fn any_upper(history: &History, random: &mut Random) -> Value {
     let real = any_real_revision(history, random);
     let known = &history.revisions;
-    let is_within = real >= known.first() && real < known.last();
+    let is_within = real >= known.first() && real < known.last() && real + 1 != known.oldest();
     let room = if is_within { known.ours(real + 1) - known.ours(real) } else { 1 };
     revision(real, known.ours(real) + random.below(room as usize) as i64)
 }
