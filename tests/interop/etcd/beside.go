@@ -154,8 +154,7 @@ func (b *beside) anyGet() (string, []clientv3.OpOption, []clientv3.OpOption, cli
 	target := clientv3.SortByKey
 	if b.in(2) {
 		target = clientv3.SortTarget(b.IntN(5))
-		// Without an order etcd sorts what the limit has left, which is nothing to ask for.
-		both(clientv3.WithSort(target, clientv3.SortOrder(b.between(1, 2))))
+		both(clientv3.WithSort(target, clientv3.SortOrder(b.IntN(3))))
 	}
 	both(clientv3.WithLimit(int64(b.IntN(8))))
 	for _, option := range []func() clientv3.OpOption{clientv3.WithKeysOnly, clientv3.WithCountOnly, clientv3.WithSerializable} {
