@@ -67,6 +67,8 @@ async fn the_gateway_answers_whoever_logged_in() {
     for path in ["/version", "/health", "/metrics"] {
         assert_eq!(exchange(&address, "GET", path, b"").await.0, 200, "{path}");
     }
+    let (status, body) = post_as(&address, token, "/v3/auth/status", &json!({})).await;
+    assert!(status == 200 && body.contains(r#""enabled":true"#), "{body}");
     let (other_life, _task) = serve(with_login());
     assert_eq!(post_as(&other_life, token, "/v3/kv/range", &range).await.0, 200);
 }

@@ -13,7 +13,9 @@ use tonic::{Request, Response, Status};
 use super::{endpoint::Endpoint, status::Refusal};
 use crate::{
     grpc::Secret,
-    pb::etcdserverpb::{AuthenticateRequest, AuthenticateResponse, auth_server::Auth},
+    pb::etcdserverpb::{
+        AuthStatusRequest, AuthStatusResponse, AuthenticateRequest, AuthenticateResponse, auth_server::Auth,
+    },
 };
 
 /// What is given to those who need none.
@@ -76,6 +78,11 @@ impl Endpoint {
         if login.made(token) { Ok(()) } else { Err(Refusal::InvalidToken) }
     }
 
+    pub(super) async fn auth_status(&self, _: AuthStatusRequest) -> Result<AuthStatusResponse, Refusal> {
+        let enabled = self.options.login.is_some();
+        Ok(AuthStatusResponse { header: Some(self.header()), enabled, auth_revision: 1 })
+    }
+
     pub(super) async fn authenticate(
         &self,
         request: AuthenticateRequest,
@@ -91,6 +98,13 @@ impl Endpoint {
 
 #[tonic::async_trait]
 impl Auth for super::endpoint::Shared {
+    async fn auth_status(
+        &self,
+        request: Request<AuthStatusRequest>,
+    ) -> Result<Response<AuthStatusResponse>, Status> {
+        Ok(Response::new(self.0.auth_status(request.into_inner()).await?))
+    }
+
     async fn authenticate(
         &self,
         request: Request<AuthenticateRequest>,

@@ -94,6 +94,7 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
         "/v3/maintenance/hash" => unary!("HashRequest", "HashResponse", hash),
         "/v3/maintenance/hashkv" => unary!("HashKVRequest", "HashKVResponse", hash_kv),
         "/v3/maintenance/status" => unary!("StatusRequest", "StatusResponse", status),
+        "/v3/auth/status" => unary!("AuthStatusRequest", "AuthStatusResponse", auth_status),
         "/v3/auth/authenticate" => unary!("AuthenticateRequest", "AuthenticateResponse", authenticate),
         _ => Ok(text(StatusCode::NOT_FOUND, "Not Found\n")),
     }

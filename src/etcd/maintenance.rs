@@ -34,9 +34,13 @@ impl Endpoint {
     pub(super) async fn status(&self, _: StatusRequest) -> Result<StatusResponse, Refusal> {
         let header = self.header();
         let index = header.revision.unsigned_abs();
+        // Clients divide by it.
+        let size = i64::try_from(self.store.snapshot().bytes().max(1)).unwrap_or(i64::MAX);
         Ok(StatusResponse {
             header: Some(header),
             version: VERSION.to_owned(),
+            db_size: size,
+            db_size_in_use: size,
             leader: MEMBER_ID,
             raft_index: index,
             raft_term: RAFT_TERM,

@@ -24,6 +24,7 @@ pub(super) fn text(store: &Store) -> String {
     };
     gauge("etcd_server_has_leader", "Whether there is a configuration to serve", snapshot.is_ready().into());
     gauge("etcd_debugging_mvcc_keys_total", "Objects that are served", count(snapshot.len()));
+    gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of their keys and values", count(snapshot.bytes()));
     gauge("etcd_debugging_mvcc_current_revision", "The present revision", snapshot.revision());
     gauge(
         "etcd_debugging_mvcc_compact_revision",

@@ -20,6 +20,8 @@ pub struct Snapshot {
     first: Revision,
     revision: Revision,
     objects: RedBlackTreeMapSync<Key, KeyValue>,
+    /// Of their keys and values.
+    bytes: usize,
     history: History,
 }
 
@@ -27,7 +29,10 @@ impl Snapshot {
     /// The state after one more commit. Costs what changed, not what is there.
     pub(super) fn after(&self, commit: Arc<Commit>, options: &Options) -> Self {
         let mut objects = self.objects.clone();
+        let mut bytes = self.bytes;
         for event in &commit.events {
+            bytes += size(&event.key, event.current.as_ref());
+            bytes -= size(&event.key, event.previous.as_ref());
             match &event.current {
                 Some(kv) => objects.insert_mut(event.key.clone(), kv.clone()),
                 None => {
@@ -39,6 +44,7 @@ impl Snapshot {
             first: if self.is_ready() { self.first } else { commit.revision },
             revision: commit.revision,
             objects,
+            bytes,
             history: self.history.after(commit, options),
         }
     }
@@ -47,7 +53,8 @@ impl Snapshot {
     pub(super) fn taken_over(life: Life) -> Self {
         let Life { first, revision, objects } = life;
         let history = History::taken_over(revision);
-        Self { first, revision, objects: objects.into_iter().collect(), history }
+        let bytes = objects.iter().map(|(key, kv)| size(key, Some(kv))).sum();
+        Self { first, revision, objects: objects.into_iter().collect(), bytes, history }
     }
 
     /// Whether there was a first commit.
@@ -73,6 +80,11 @@ impl Snapshot {
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.objects.size()
+    }
+
+    /// How many bytes their keys and values have.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether there is no object.
@@ -121,7 +133,10 @@ impl Snapshot {
             undo.extend(commit.events.iter().map(|event| (&event.key, event.previous.as_ref())));
         }
         let mut objects = self.objects.clone();
+        let mut bytes = self.bytes;
         for (key, previous) in undo {
+            bytes += size(key, previous);
+            bytes -= size(key, self.objects.get(key));
             match previous {
                 Some(kv) => objects.insert_mut(key.clone(), kv.clone()),
                 None => {
@@ -129,6 +144,11 @@ impl Snapshot {
                 }
             }
         }
-        Ok(Self { objects, revision, ..self.clone() })
+        Ok(Self { objects, bytes, revision, ..self.clone() })
     }
+}
+
+/// What a key and its value take; nothing if it is not there.
+fn size(key: &Key, kv: Option<&KeyValue>) -> usize {
+    kv.map_or(0, |kv| key.as_str().len() + kv.value.len())
 }

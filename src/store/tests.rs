@@ -80,6 +80,10 @@ proptest! {
 
         let snapshot = store.snapshot();
         prop_assert_eq!(values(&snapshot), model.clone());
+        let bytes = |model: &Model| -> usize {
+            model.iter().map(|(key, value)| key.as_str().len() + value.len()).sum()
+        };
+        prop_assert_eq!(snapshot.bytes(), bytes(&model));
         for (key, value) in &model {
             let kv = snapshot.get(key.as_str()).unwrap();
             prop_assert_eq!(&kv.value, value);
