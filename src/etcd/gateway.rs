@@ -71,7 +71,9 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
         endpoint.admit(request.headers())?;
     }
     match path {
-        "/v3/kv/range" | "/v3/watch" | "/v3/lease/keepalive" if !is_post => Ok(not_allowed()),
+        "/v3/kv/range" | "/v3/watch" | "/v3/lease/keepalive" | "/v3/cluster/member/list" if !is_post => {
+            Ok(not_allowed())
+        }
         "/v3/kv/range" => range(&endpoint, json::decode("RangeRequest", &body(request).await?)?).await,
         "/v3/kv/put" => unary!("PutRequest", "PutResponse", put),
         "/v3/kv/deleterange" => unary!("DeleteRangeRequest", "DeleteRangeResponse", delete_range),
@@ -89,7 +91,12 @@ async fn call(endpoint: Arc<Endpoint>, request: Request<Incoming>) -> Result<Res
         "/v3/lease/leases" | "/v3/kv/lease/leases" => {
             unary!("LeaseLeasesRequest", "LeaseLeasesResponse", lease_leases)
         }
-        "/v3/cluster/member/list" => unary!("MemberListRequest", "MemberListResponse", member_list),
+        "/v3/cluster/member/list" => {
+            let came_by = request.extensions().get().cloned();
+            let message = json::decode("MemberListRequest", &body(request).await?)?;
+            let answer = endpoint.member_list(message, came_by.as_ref()).await?;
+            Ok(ok(json::encode("MemberListResponse", &answer).into()))
+        }
         "/v3/maintenance/alarm" => unary!("AlarmRequest", "AlarmResponse", alarm),
         "/v3/maintenance/hash" => unary!("HashRequest", "HashResponse", hash),
         "/v3/maintenance/hashkv" => unary!("HashKVRequest", "HashKVResponse", hash_kv),

@@ -16,13 +16,14 @@ use hyper_util::{
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     task::JoinSet,
 };
 use tonic::{Status, body::Body, codegen::Service};
 
 use super::{
     Listener, Options,
+    cluster::ClientUrl,
     endpoint::{Endpoint, Shared},
     gateway,
     kv::list,
@@ -97,9 +98,23 @@ impl Acceptor {
 }
 
 /// A connection of either kind.
-trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Where it came in, as etcd's clients write it; `secure` is what TLS adds to the scheme.
+    fn url(&self, secure: &str) -> Option<ClientUrl>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+impl Connection for TcpStream {
+    fn url(&self, secure: &str) -> Option<ClientUrl> {
+        self.local_addr().ok().map(|address| ClientUrl(format!("http{secure}://{address}")))
+    }
+}
+
+impl Connection for UnixStream {
+    fn url(&self, secure: &str) -> Option<ClientUrl> {
+        let address = self.local_addr().ok()?;
+        Some(ClientUrl(format!("unix{secure}://{}", address.as_pathname()?.display())))
+    }
+}
 
 /// Runs until dropped, and with it all connections.
 async fn accept_all(acceptor: &Acceptor, endpoint: &Arc<Endpoint>) {
@@ -127,19 +142,28 @@ async fn accept_all(acceptor: &Acceptor, endpoint: &Arc<Endpoint>) {
 }
 
 async fn connection(stream: Box<dyn Connection>, endpoint: Arc<Endpoint>) {
-    match &endpoint.options.tls {
-        None => answer(stream, endpoint).await,
-        Some(tls) => match tls.accept(stream).await {
-            Ok(stream) => answer(stream, endpoint.clone()).await,
-            Err(error) => tracing::debug!(%error, "etcd client refused"),
-        },
+    let Some(tls) = &endpoint.options.tls else {
+        let url = stream.url("");
+        return answer(stream, url, endpoint).await;
+    };
+    let url = stream.url("s");
+    match tls.accept(stream).await {
+        Ok(stream) => answer(stream, url, endpoint.clone()).await,
+        Err(error) => tracing::debug!(%error, "etcd client refused"),
     }
 }
 
 /// Answers a connection's requests until it ends.
-async fn answer(stream: impl Connection + 'static, endpoint: Arc<Endpoint>) {
-    let service = hyper::service::service_fn(|request| {
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    url: Option<ClientUrl>,
+    endpoint: Arc<Endpoint>,
+) {
+    let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
         let endpoint = endpoint.clone();
+        if let Some(url) = url.clone() {
+            request.extensions_mut().insert(url);
+        }
         async move { Ok::<_, Infallible>(route(endpoint, request).await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());

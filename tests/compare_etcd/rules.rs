@@ -204,12 +204,14 @@ fn write_dropped(exchange: &mut Exchange) -> bool {
     false
 }
 
-/// The only member has no addresses; the header has a revision, which etcd's has not.
+/// The only member has a name of its own, and the address that its client came by; the header has a revision, which etcd's
+/// has not.
 fn member(exchange: &mut Exchange) -> bool {
     let members = |answer: &Answer| answer.body["members"].as_array().map_or(0, Vec::len);
     let revision = json!(exchange.history.revisions.last().to_string());
     let ours = &exchange.ours.body;
-    let is_plain = ours["members"][0].as_object().is_some_and(|member| member.keys().eq(["ID", "name"]));
+    let is_plain =
+        ours["members"][0].as_object().is_some_and(|member| member.keys().eq(["ID", "clientURLs", "name"]));
     let is_expected = is_plain
         && members(&exchange.ours) == 1
         && members(&exchange.real) == 1
@@ -222,7 +224,7 @@ fn member(exchange: &mut Exchange) -> bool {
     false
 }
 
-/// The numbers of its process are its own, and there is no database that has a size.
+/// The numbers of its process are its own, and its size is that of keys and values.
 fn status(exchange: &mut Exchange) -> bool {
     if !exchange.call.is(&STATUS) {
         return false;
