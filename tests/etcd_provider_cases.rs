@@ -441,3 +441,20 @@ fn a_life_that_begins_at_the_very_next_revision_hides_what_is_gone() {
         assert_eq!(world.tally.reloads.get(), 0);
     });
 }
+
+/// The state that was kept is older than what workers have seen (a full disk, a lost end), and the control plane answers
+/// before they come back: the revision that they watch from is now in the past, but of another life.
+#[test]
+fn a_revision_that_only_a_former_life_had_is_not_gone_on_from() {
+    each(&version::ALL, async |world| {
+        world.commit(&put(route("b"), "kept"));
+        world.start(Role::Gateway);
+        world.settle().await;
+        world.commit(&delete(route("b")));
+        world.settle().await;
+        world.network.links().iter().for_each(|link| link.cut(Cut::Close));
+        world.start_without_the_last(1);
+        world.commit(&put(route("c"), "of the new life"));
+        world.settle().await;
+    });
+}

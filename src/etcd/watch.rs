@@ -6,7 +6,8 @@
 //!
 //! The revisions in the headers of a stream never fall. Where this is not etcd: a watch from a revision that is still to
 //! come is cancelled, because it means that a former life of this endpoint was ahead, and waiting would leave the client
-//! with that life's state (contract section 2, duty 3).
+//! with that life's state (contract section 2, duty 3). So is one that starts neither at a commit of this life nor behind
+//! one: it is the same client, after this life has caught up with its revision.
 
 mod fragment;
 mod position;
@@ -95,7 +96,7 @@ impl Watches {
         let id = if request.watch_id == 0 { self.free_id() } else { request.watch_id };
         let created = self.response(self.before_the_first_event(request.start_revision, snapshot), id);
         self.replies.push_back(WatchResponse { created: true, ..created });
-        if request.start_revision > snapshot.revision() + 1 {
+        if snapshot.is_of_another_life(request.start_revision) {
             let cancelled = self.compacted(id, snapshot, snapshot.revision());
             self.replies.push_back(cancelled);
             return;

@@ -49,6 +49,13 @@ impl History {
         revision > self.gone
     }
 
+    /// Whether `start` can be where a reader of this life goes on: at a commit, or just behind one. Any other revision that
+    /// a reader comes with is one of a former life, which was further than what this one took over from it.
+    pub(super) fn is_of_this_life(&self, start: Revision) -> bool {
+        let is_known = |revision| revision == self.gone || self.commits.contains_key(&revision);
+        is_known(start) || is_known(start - 1)
+    }
+
     /// The history with one more commit, and without those that no longer fit.
     pub(super) fn after(&self, commit: Arc<Commit>, options: &Options) -> Self {
         let mut next = self.clone();

@@ -118,6 +118,12 @@ impl Snapshot {
         self.history.from(start)
     }
 
+    /// Whether a reader that goes on from `start`, which history reaches back to, is one of a former life that was further
+    /// than what this one knows of it: what is undone since then is in no commit.
+    pub fn is_of_another_life(&self, start: Revision) -> bool {
+        self.history.reaches(start) && !self.history.is_of_this_life(start)
+    }
+
     /// The commits after `revision`, oldest first: what a reader that has seen `revision` lacks.
     pub fn commits_since(&self, revision: Revision) -> Result<impl Iterator<Item = &Arc<Commit>>, Compacted> {
         self.history.from(revision.saturating_add(1))
