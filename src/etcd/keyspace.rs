@@ -142,7 +142,8 @@ impl<'a> Pair<'a> {
         Self { prefix, key: key.as_str(), create_revision, mod_revision, version, value }
     }
 
-    fn message(self) -> mvccpb::KeyValue {
+    /// As it is answered.
+    pub(super) fn message(self) -> mvccpb::KeyValue {
         mvccpb::KeyValue {
             key: join(self.prefix, self.key),
             create_revision: self.create_revision,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::{
     etcd::{
         endpoint::header,
-        keyspace::{Interval, Keyspace},
+        keyspace::{Interval, Keyspace, Pair},
         status::Refusal,
     },
     pb::{
@@ -27,18 +27,17 @@ pub(super) fn answer(
     present: &Snapshot,
     request: RangeRequest,
 ) -> Result<RangeResponse, Refusal> {
-    let interval = Interval::new(request.key.clone(), request.range_end.clone());
+    let interval = keyspace.stored(&Interval::new(request.key.clone(), request.range_end.clone()));
     let snapshot = at(present, request.revision)?;
-    let mut kvs = keyspace.pairs(&snapshot, &interval);
     let header = Some(header(present.revision()));
-    let count = kvs.len() as i64;
-    if request.count_only {
-        return Ok(RangeResponse { header, kvs: Vec::new(), more: false, count });
+    let most = most_pairs(&request);
+    let (mut kvs, mut count) = (Vec::new(), 0);
+    for pair in keyspace.each(&snapshot, &interval) {
+        count += 1;
+        if kvs.len() < most && is_between(&pair, &request) {
+            kvs.push(pair.message());
+        }
     }
-    if reads_no_further_than_its_limit(&request) {
-        truncate(&mut kvs, request.limit.saturating_add(1));
-    }
-    kvs.retain(|kv| is_between(kv, &request));
     sort(&mut kvs, request.sort_order(), request.sort_target());
     let more = truncate(&mut kvs, request.limit);
     if request.keys_only {
@@ -80,6 +79,15 @@ pub(super) fn told_revision(
     }
 }
 
+/// How many pairs to look at after they are counted: one beyond the limit says that there are more.
+fn most_pairs(request: &RangeRequest) -> usize {
+    match usize::try_from(request.limit) {
+        _ if request.count_only => 0,
+        Ok(limit) if reads_no_further_than_its_limit(request) => limit.saturating_add(1),
+        _ => usize::MAX,
+    }
+}
+
 /// With neither an order nor a filter, etcd sorts what is within the limit by key, even if by something else.
 fn reads_no_further_than_its_limit(request: &RangeRequest) -> bool {
     let filters = [
@@ -91,10 +99,10 @@ fn reads_no_further_than_its_limit(request: &RangeRequest) -> bool {
     request.limit > 0 && request.sort_order() == SortOrder::None && filters == [0; 4]
 }
 
-fn is_between(kv: &KeyValue, request: &RangeRequest) -> bool {
+fn is_between(pair: &Pair, request: &RangeRequest) -> bool {
     let within = |revision, min, max| (min == 0 || revision >= min) && (max == 0 || revision <= max);
-    within(kv.mod_revision, request.min_mod_revision, request.max_mod_revision)
-        && within(kv.create_revision, request.min_create_revision, request.max_create_revision)
+    within(pair.mod_revision, request.min_mod_revision, request.max_mod_revision)
+        && within(pair.create_revision, request.min_create_revision, request.max_create_revision)
 }
 
 /// By key they are sorted already; by anything else, no order means ascending. What is equal stays sorted by key.
