@@ -211,6 +211,15 @@ fn any_lower(history: &History, random: &mut Random) -> Value {
     revision(real, known.ours(real) - random.below(room as usize) as i64)
 }
 
+/// A revision to watch from: ours may be just behind the one before too, but none between, which would be a former life's.
+fn any_start(history: &History, random: &mut Random) -> Value {
+    let real = any_real_revision(history, random);
+    let known = &history.revisions;
+    let is_within = real > known.first() && real <= known.last() && real != known.oldest();
+    let is_behind = is_within && random.below(2) == 0;
+    revision(real, if is_behind { known.ours(real - 1) + 1 } else { known.ours(real) })
+}
+
 fn bytes(bytes: &[u8]) -> Value {
     json!(b64(bytes))
 }

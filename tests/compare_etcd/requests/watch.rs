@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Side, any_end, any_key, any_lower, bytes, words_of};
+use super::{Side, any_end, any_key, any_start, bytes, words_of};
 use crate::{compare_etcd::history::History, support::mutate::Random};
 
 /// Ids that are small enough to meet those that the server gives.
@@ -41,7 +41,7 @@ fn create(history: &History, random: &mut Random) -> Value {
         request["watch_id"] = json!(random.pick(&IDS));
     }
     if random.below(2) == 0 {
-        let start = any_lower(history, random);
+        let start = any_start(history, random);
         // 3.6 refuses a negative one at once.
         let start = if history.version >= (3, 6) && is_negative(&start) { json!(0) } else { start };
         // A watch that is compacted keeps its id in etcd, but not in ours; so nobody else may want it.
