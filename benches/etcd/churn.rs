@@ -21,8 +21,9 @@ use crate::{
 const DAY: u32 = 86_400;
 /// APISIX's timeout of a watch, in seconds of the day.
 const TIMEOUT: u32 = 50;
-/// Between two changes, in seconds of the day.
-const CHANGE: u32 = 5;
+/// Between two changes, in seconds of the day: our history keeps those of a day, which is as long as a follower may stay
+/// behind whose watches are too short for a busy machine.
+const CHANGE: u32 = 10;
 const THIRDS: usize = 3;
 /// More changes than our history keeps.
 const HISTORY: usize = 30_000;
