@@ -458,3 +458,19 @@ fn a_revision_that_only_a_former_life_had_is_not_gone_on_from() {
         world.settle().await;
     });
 }
+
+/// The state that was kept is further than what workers have seen, and nothing has changed since: they read it once, and
+/// the revision that they are told to go on from is one that can be watched.
+#[test]
+fn workers_behind_what_was_kept_read_it_once() {
+    each(&version::ALL, async |world| {
+        start(world).await;
+        let directories: usize = world.workers.iter().map(|worker| worker.0.directories.len()).sum();
+        world.stop();
+        world.commit(&put(route("b"), "kept, and seen by nobody"));
+        world.start_with_what_was_kept();
+        world.settle().await;
+        world.pass(Duration::from_secs(100)).await;
+        assert_eq!(world.tally.reloads.get() as usize, directories);
+    });
+}

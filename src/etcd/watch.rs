@@ -97,7 +97,7 @@ impl Watches {
         let created = self.response(self.before_the_first_event(request.start_revision, snapshot), id);
         self.replies.push_back(WatchResponse { created: true, ..created });
         if snapshot.is_of_another_life(request.start_revision) {
-            let cancelled = self.compacted(id, snapshot, snapshot.revision());
+            let cancelled = self.compacted(id, snapshot, latest_start(snapshot));
             self.replies.push_back(cancelled);
             return;
         }
@@ -205,7 +205,7 @@ impl Watches {
     fn missed(&mut self, id: i64, snapshot: &Snapshot, gone: Compacted) -> WatchResponse {
         let go_on = match self.messages {
             Messages::Merged => gone.oldest,
-            Messages::EachCommit => snapshot.revision(),
+            Messages::EachCommit => latest_start(snapshot),
         };
         self.compacted(id, snapshot, go_on)
     }
@@ -232,6 +232,12 @@ impl Watches {
         let cancelled = self.response(snapshot.revision(), watch_id);
         WatchResponse { canceled: true, compact_revision, ..cancelled }
     }
+}
+
+/// The present revision, unless it is one that a former life left: its changes are not known, and a watch from it would be
+/// cancelled again.
+fn latest_start(snapshot: &Snapshot) -> Revision {
+    snapshot.revision().max(snapshot.oldest_revision())
 }
 
 /// In a watch, no key means the first one there can be.
