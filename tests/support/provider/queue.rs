@@ -110,7 +110,9 @@ impl Queue {
             Notice::Message { revision, events: Some(events) } => {
                 *revision > directory.seen() && events.iter().any(|event| directory.has(&event.key))
             }
-            _ => false,
+            Notice::Message { .. } => false,
+            // What it calls for is unknown; the list may have been made before it or after.
+            Notice::Resync => true,
         };
         if self.gone.borrow().iter().any(is_missed) {
             tally::count(&tally.lost_windows);
