@@ -28,6 +28,8 @@ mod measure;
 mod message;
 #[path = "etcd/objects.rs"]
 mod objects;
+#[path = "../tests/support/real_etcd.rs"]
+mod real_etcd;
 #[path = "etcd/recreate.rs"]
 mod recreate;
 #[path = "etcd/slow_reader.rs"]

@@ -23,6 +23,7 @@ use crate::{
     host::{CHANGING, Order, ROLE},
     measure::Times,
     objects::{full_key, value},
+    real_etcd::{self, DIRECTORIES},
     usage::Usage,
 };
 
@@ -34,22 +35,6 @@ const IN_FLIGHT: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The directories that APISIX's command line makes in an etcd, and that ours has by itself.
-const DIRECTORIES: [&str; 13] = [
-    "consumer_groups",
-    "consumers",
-    "global_rules",
-    "plugin_configs",
-    "plugin_metadata",
-    "plugins",
-    "protos",
-    "routes",
-    "secrets",
-    "services",
-    "ssls",
-    "stream_routes",
-    "upstreams",
-];
 /// How many keys there are besides the objects.
 pub const MARKERS: usize = DIRECTORIES.len();
 
@@ -82,21 +67,9 @@ impl System {
     fn etcd() -> Self {
         let (address, peer) = (free_address(), free_address());
         let folder = std::env::temp_dir().join(format!("apisix-mesh-bench-etcd-{}-{address}", process::id()));
-        let program = std::env::var_os("ETCD").unwrap_or_else(|| "etcd".into());
-        let process = Command::new(&program)
-            .arg("--data-dir")
-            .arg(&folder)
-            .args(["--listen-client-urls", &format!("http://{address}")])
-            .args(["--advertise-client-urls", &format!("http://{address}")])
-            .args(["--listen-peer-urls", &format!("http://{peer}")])
-            .args(["--initial-advertise-peer-urls", &format!("http://{peer}")])
-            .args(["--initial-cluster", &format!("default=http://{peer}")])
-            .args(["--unsafe-no-fsync", "--log-level", "error"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+        let process = real_etcd::command(&address, &peer, &folder)
             .spawn()
-            .unwrap_or_else(|error| panic!("{program:?} (etcd-server, or ETCD=...): {error}"));
+            .unwrap_or_else(|error| panic!("{:?} (etcd-server, or ETCD=...): {error}", real_etcd::program()));
         wait_for(&address);
         let writer = Writer::Grpc(Client::open(&address, Door::Grpc), 1);
         Self { name: "etcd", address, process, folder: Some(folder), writer, edition: 0 }

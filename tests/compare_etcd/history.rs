@@ -17,23 +17,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::ask::{COMPACT, Client, Door, TXN};
-use crate::support::{etcd::b64, mutate::Random};
-
-const MARKED: [&str; 13] = [
-    "consumer_groups",
-    "consumers",
-    "global_rules",
-    "plugin_configs",
-    "plugin_metadata",
-    "plugins",
-    "protos",
-    "routes",
-    "secrets",
-    "services",
-    "ssls",
-    "stream_routes",
-    "upstreams",
-];
+use crate::support::{etcd::b64, mutate::Random, real_etcd};
 
 /// Ids as APISIX's, and as no one would choose them: bounds fall into the middle of their characters.
 pub const IDS: [&str; 16] = [
@@ -222,7 +206,7 @@ impl History {
         };
         let first = history.ours.store.commit(&Delta::default()).expect("the first commit counts").revision;
         let marker = |directory| json!({"request_put": {"key": b64(format!("{prefix}/{directory}/")), "value": b64("init_dir")}});
-        history.follow(first, MARKED.map(marker).to_vec()).await;
+        history.follow(first, real_etcd::DIRECTORIES.map(marker).to_vec()).await;
         history.compact().await;
         history
     }
@@ -313,7 +297,7 @@ impl History {
     }
 
     pub fn marker(&self, random: &mut Random) -> Vec<u8> {
-        format!("{}/{}/", self.prefix, random.pick(&MARKED)).into_bytes()
+        format!("{}/{}/", self.prefix, random.pick(&real_etcd::DIRECTORIES)).into_bytes()
     }
 }
 

@@ -1,13 +1,13 @@
 //! The etcd to compare with: a process of our own, killed at the end, its data removed.
 
-use std::{env, path::PathBuf, process::Stdio, time::Duration};
+use std::{env, path::PathBuf, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
     process::{Child, Command},
 };
 
-use crate::support;
+use crate::support::{self, real_etcd};
 
 /// Far above what etcd takes to start on any machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -37,26 +37,13 @@ impl RealEtcd {
     }
 
     async fn spawn() -> Option<Self> {
-        let program = env::var("ETCD").ok().filter(|path| !path.is_empty()).unwrap_or("etcd".to_owned());
         let (address, peer) = (free_address().await, free_address().await);
         let folder = env::temp_dir().join(format!("apisix-mesh-etcd-{}-{address}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let process = Command::new(&program)
-            .arg("--data-dir")
-            .arg(&folder)
-            .args(["--listen-client-urls", &format!("http://{address}")])
-            .args(["--advertise-client-urls", &format!("http://{address}")])
-            .args(["--listen-peer-urls", &format!("http://{peer}")])
-            .args(["--initial-advertise-peer-urls", &format!("http://{peer}")])
-            .args(["--initial-cluster", &format!("default=http://{peer}")])
-            .args(["--unsafe-no-fsync"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn();
+        let process = Command::from(real_etcd::command(&address, &peer, &folder)).kill_on_drop(true).spawn();
         let Ok(process) = process else {
             assert!(env::var("CI").is_err(), "CI needs etcd; install etcd-server");
+            let program = real_etcd::program();
             eprintln!("SKIPPED: no etcd to compare with at {program:?}; install etcd-server");
             return None;
         };

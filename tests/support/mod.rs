@@ -10,5 +10,6 @@ pub mod istio;
 pub mod load;
 pub mod mesh;
 pub mod mutate;
+pub mod real_etcd;
 pub mod schema;
 pub mod world;
