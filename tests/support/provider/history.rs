@@ -159,7 +159,8 @@ impl History {
         }
     }
 
-    /// The state is kept, and the control plane is at the same place or further when it answers.
+    /// The state is kept to its end: of a life that lost what it had told, not all workers can know, those least that have
+    /// lists of its end and are behind with their watch. The control plane is where it was or further when it answers.
     async fn restart_with_what_was_kept(&mut self) {
         self.world.remember(*self.random.pick(&REMEMBERED));
         if self.random.below(2) == 0 {
@@ -170,11 +171,7 @@ impl History {
             }
             self.pass_up_to(60).await;
         }
-        // Who reads all lists every 50 ms until revisions are where they were has the same to do as after a clock that
-        // was set back.
-        let may_be_torn = !self.version.watches_each_directory;
-        let torn = if may_be_torn { self.random.below(10).saturating_sub(6) } else { 0 };
-        self.world.start_without_the_last(torn);
+        self.world.start_with_what_was_kept();
         if self.random.below(2) == 0 {
             self.settle().await;
         }
