@@ -32,8 +32,8 @@ use crate::{
 const MAX_WATCHES: usize = 1 << 16;
 /// Stands for no watch in a response.
 const NO_WATCH: i64 = -1;
-/// Below this many bytes of events a message takes another commit.
-const FULL_MESSAGE: usize = 1 << 20;
+/// Below this many bytes of events a message takes another commit; much larger ones leave the caches and the memory full.
+const FULL_MESSAGE: usize = 64 << 10;
 
 /// How the events of a stream are put into messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
