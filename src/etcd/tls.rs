@@ -7,7 +7,7 @@
 use std::{fs, io, sync::Arc, time::Duration, time::SystemTime};
 
 use parking_lot::Mutex;
-use rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier};
+use rustls::{ServerConfig, crypto::ring, server::WebPkiClientVerifier};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
@@ -100,11 +100,11 @@ impl TlsFiles {
         let builder = match &self.trusted_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(roots(path)?.into(), provider).build();
-                builder.with_client_cert_verifier(
-                    verifier.map_err(|error| wrong("etcd_trusted_ca_file", path, error))?,
-                )
+                let setting = "etcd_trusted_ca_file";
+                let roots =
+                    pem::roots(&read(setting, path)?).map_err(|problem| wrong(setting, path, problem))?;
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
+                builder.with_client_cert_verifier(verifier.map_err(|error| wrong(setting, path, error))?)
             }
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
@@ -121,18 +121,6 @@ impl TlsFiles {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
-}
-
-fn roots(path: &str) -> Result<RootCertStore, Error> {
-    let setting = "etcd_trusted_ca_file";
-    let certificates =
-        pem::certificates(&read(setting, path)?).map_err(|problem| wrong(setting, path, problem))?;
-    let mut roots = RootCertStore::empty();
-    let (usable, _) = roots.add_parsable_certificates(certificates);
-    if usable == 0 {
-        return Err(wrong(setting, path, "no certificate in it can be a root: X.509 version 3 is expected"));
-    }
-    Ok(roots)
 }
 
 fn read(setting: &'static str, path: &str) -> Result<Vec<u8>, Error> {

@@ -159,14 +159,8 @@ impl Contents<'_> {
 }
 
 fn roots(path: &str, content: Content) -> Result<RootCertStore, Problem> {
-    let bad = |problem: &str| Problem(format!("xds_ca_file {path}: {problem}"));
-    let certificates = pem::certificates(&readable("xds_ca_file", path, content)?).map_err(|e| bad(&e))?;
-    let mut roots = RootCertStore::empty();
-    let (usable, _) = roots.add_parsable_certificates(certificates);
-    if usable == 0 {
-        return Err(bad("no certificate in it can be a root: X.509 version 3 is expected"));
-    }
-    Ok(roots)
+    let text = readable("xds_ca_file", path, content)?;
+    pem::roots(&text).map_err(|problem| Problem(format!("xds_ca_file {path}: {problem}")))
 }
 
 fn parse_token(path: &str, content: Content) -> Result<Secret<MetadataValue<Ascii>>, Problem> {

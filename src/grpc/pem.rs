@@ -1,7 +1,10 @@
 //! Certificates and keys from PEM. No text that comes out of here holds what was in a key's file.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 
 /// All certificates of a text, at least one; else what is wrong with it.
 pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -13,6 +16,16 @@ pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String>
         Ok(found) => Ok(found),
         Err(error) => Err(format!("is not PEM: {error}")),
     }
+}
+
+/// The certificates of a text that can be roots, at least one; else what is wrong with it.
+pub fn roots(text: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(certificates(text)?);
+    if usable == 0 {
+        return Err("no certificate in it can be a root: X.509 version 3 is expected".to_owned());
+    }
+    Ok(roots)
 }
 
 /// The first private key of a text.

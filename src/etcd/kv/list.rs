@@ -59,8 +59,11 @@ impl Endpoint {
     }
 }
 
-/// Without an order, filters, a limit or anything else to look at all pairs for.
+/// More than one key, without an order, filters, a limit or anything else to look at all pairs for.
 fn asks_for_all(request: &RangeRequest) -> bool {
+    if request.range_end.is_empty() {
+        return false;
+    }
     let RangeRequest { key, range_end, serializable, .. } = request.clone();
     *request == RangeRequest { key, range_end, serializable, ..RangeRequest::default() }
 }
