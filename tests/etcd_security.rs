@@ -7,22 +7,18 @@ mod support;
 use std::{path::PathBuf, sync::Arc};
 
 use apisix_mesh::{
-    etcd::{self, Listener, Login, Options, Reach, Tls, TlsFiles},
-    store::{self, Delta, Store},
+    etcd::{Login, Options, Tls, TlsFiles},
+    store::{self, Store},
 };
 use serde_json::{Value, json};
-use support::etcd::{b64, etcdctl, exchange, post};
-use tokio::{net::TcpStream, process::Command, task::JoinHandle};
+use support::etcd::{Endpoint, b64, etcdctl, exchange, post};
+use tokio::{net::TcpStream, process::Command};
 
-/// An endpoint with these options; its address.
-fn serve(options: Options) -> (String, JoinHandle<()>) {
-    let store = Arc::new(Store::new(store::Options::default()));
-    store.commit(&Delta { puts: vec![(support::etcd::route("a"), "{}".into())], deletes: vec![] });
-    let listener = Listener::open("127.0.0.1:0", Reach::Loopback).unwrap();
-    let Listener::Tcp(tcp) = &listener else { unreachable!("a TCP address was opened") };
-    let address = tcp.local_addr().unwrap().to_string();
-    let serving = etcd::serve(listener, store, options, std::future::pending());
-    (address, tokio::spawn(async move { serving.await.unwrap() }))
+/// An endpoint with these options and one object.
+fn serve(options: Options) -> Endpoint {
+    let endpoint = Endpoint::with(Store::new(store::Options::default()), options);
+    endpoint.put(support::etcd::route("a"), "{}");
+    endpoint
 }
 
 fn with_login() -> Options {
@@ -44,44 +40,46 @@ async fn post_as(address: &str, token: &str, path: &str, body: &Value) -> (u16, 
 /// APISIX sends the bare token; a scheme is taken too, as etcd does.
 #[tokio::test]
 async fn the_gateway_answers_whoever_logged_in() {
-    let (address, _task) = serve(with_login());
+    let endpoint = serve(with_login());
+    let address = &endpoint.address;
     let range = json!({"key": b64("/apisix/routes/a")});
     let refusal = |code: i64, text: &str| json!({"error": text, "message": text, "code": code});
     let empty = refusal(3, "etcdserver: user name is empty");
     for path in ["/v3/kv/range", "/v3/watch", "/v3/lease/grant", "/v3/maintenance/status", "/v3/kv/put"] {
-        assert_eq!(post(&address, path, &range).await, (400, empty.clone()), "{path}");
+        assert_eq!(post(address, path, &range).await, (400, empty.clone()), "{path}");
     }
     let failed = refusal(3, "etcdserver: authentication failed, invalid user ID or password");
     for (name, password) in [("apisix", "wrong"), ("root", "open sesame"), ("", "")] {
         let login = json!({"name": name, "password": password});
-        assert_eq!(post(&address, "/v3/auth/authenticate", &login).await, (400, failed.clone()));
+        assert_eq!(post(address, "/v3/auth/authenticate", &login).await, (400, failed.clone()));
     }
     let login = json!({"name": "apisix", "password": "open sesame"});
-    let (_, answer) = post(&address, "/v3/auth/authenticate", &login).await;
+    let (_, answer) = post(address, "/v3/auth/authenticate", &login).await;
     let token = answer["token"].as_str().unwrap();
     for token in [token.to_owned(), format!("Bearer {token}")] {
-        assert_eq!(post_as(&address, &token, "/v3/kv/range", &range).await.0, 200);
+        assert_eq!(post_as(address, &token, "/v3/kv/range", &range).await.0, 200);
     }
-    let (status, body) = post_as(&address, "apisix-mesh", "/v3/kv/range", &range).await;
+    let (status, body) = post_as(address, "apisix-mesh", "/v3/kv/range", &range).await;
     assert_eq!((status, body), (401, refusal(16, "etcdserver: invalid auth token").to_string()));
     for path in ["/version", "/health", "/metrics"] {
-        assert_eq!(exchange(&address, "GET", path, b"").await.0, 200, "{path}");
+        assert_eq!(exchange(address, "GET", path, b"").await.0, 200, "{path}");
     }
-    let (status, body) = post_as(&address, token, "/v3/auth/status", &json!({})).await;
+    let (status, body) = post_as(address, token, "/v3/auth/status", &json!({})).await;
     assert!(status == 200 && body.contains(r#""enabled":true"#), "{body}");
-    let (other_life, _task) = serve(with_login());
-    assert_eq!(post_as(&other_life, token, "/v3/kv/range", &range).await.0, 200);
+    let other_life = serve(with_login());
+    assert_eq!(post_as(&other_life.address, token, "/v3/kv/range", &range).await.0, 200);
 }
 
 #[tokio::test]
 async fn etcdctl_logs_in() {
-    let (address, _task) = serve(with_login());
+    let endpoint = serve(with_login());
+    let address = &endpoint.address;
     let get = ["get", "/apisix/routes/a"];
-    let (well, text) = etcdctl(&address, &get).await;
+    let (well, text) = etcdctl(address, &get).await;
     assert!(!well && text.contains("user name is empty"), "{text}");
-    let (well, text) = etcdctl(&address, &[&["--user", "apisix:wrong"], &get[..]].concat()).await;
+    let (well, text) = etcdctl(address, &[&["--user", "apisix:wrong"], &get[..]].concat()).await;
     assert!(!well && text.contains("authentication failed"), "{text}");
-    let (well, text) = etcdctl(&address, &[&["--user", "apisix:open sesame"], &get[..]].concat()).await;
+    let (well, text) = etcdctl(address, &[&["--user", "apisix:open sesame"], &get[..]].concat()).await;
     assert!(well && text.ends_with("{}\n"), "{text}");
 }
 
@@ -134,15 +132,16 @@ async fn over_tls_the_same_is_served_and_nothing_in_plaintext() {
     let roots = folder.write("ca.pem", &ca.pem());
     let (cert, key) = folder.issue(&ca, "server");
     let tls = Tls::open(TlsFiles { cert, key, trusted_ca: None }).unwrap();
-    let (address, _task) = serve(Options { tls: Some(Arc::new(tls)), ..Options::default() });
+    let endpoint = serve(Options { tls: Some(Arc::new(tls)), ..Options::default() });
+    let address = &endpoint.address;
 
-    let answer = curl(&address, &["--cacert", &roots, "--http1.1"]).await.expect("an answer");
+    let answer = curl(address, &["--cacert", &roots, "--http1.1"]).await.expect("an answer");
     assert!(answer.contains(&b64("/apisix/routes/a")), "{answer}");
-    assert_eq!(curl(&address, &[]).await, None, "its root is not known to all");
+    assert_eq!(curl(address, &[]).await, None, "its root is not known to all");
     let (well, text) =
         etcdctl(&format!("https://{address}"), &["--cacert", &roots, "get", "/apisix/routes/a"]).await;
     assert!(well && text.ends_with("{}\n"), "{text}");
-    let mut plain = TcpStream::connect(&address).await.unwrap();
+    let mut plain = TcpStream::connect(address).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut plain, b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
         .unwrap();
@@ -157,7 +156,8 @@ async fn with_roots_for_clients_only_theirs_are_let_in() {
     let roots = folder.write("ca.pem", &ca.pem());
     let (cert, key) = folder.issue(&ca, "server");
     let tls = Tls::open(TlsFiles { cert, key, trusted_ca: Some(roots.clone()) }).unwrap();
-    let (address, _task) = serve(Options { tls: Some(Arc::new(tls)), ..Options::default() });
+    let endpoint = serve(Options { tls: Some(Arc::new(tls)), ..Options::default() });
+    let address = &endpoint.address;
     let stranger = folder.issue(&pki::Ca::new(), "stranger");
     let client = folder.issue(&ca, "client");
     let with = |(cert, key): &(String, String)| {
@@ -165,9 +165,9 @@ async fn with_roots_for_clients_only_theirs_are_let_in() {
     };
     for (who, is_let_in) in [(with(&client), true), (with(&stranger), false)] {
         let arguments: Vec<&str> = who.iter().map(String::as_str).collect();
-        assert_eq!(curl(&address, &arguments).await.is_some(), is_let_in);
+        assert_eq!(curl(address, &arguments).await.is_some(), is_let_in);
     }
-    assert_eq!(curl(&address, &["--cacert", &roots]).await, None);
+    assert_eq!(curl(address, &["--cacert", &roots]).await, None);
 }
 
 #[tokio::test]
@@ -176,16 +176,17 @@ async fn a_renewed_certificate_counts_from_the_next_connection_on() {
     let roots = folder.write("ca.pem", &next_ca.pem());
     let (cert, key) = folder.issue(&ca, "server");
     let tls = Tls::open(TlsFiles { cert: cert.clone(), key, trusted_ca: None }).unwrap();
-    let (address, _task) = serve(Options { tls: Some(Arc::new(tls)), ..Options::default() });
-    assert_eq!(curl(&address, &["--cacert", &roots]).await, None);
+    let endpoint = serve(Options { tls: Some(Arc::new(tls)), ..Options::default() });
+    let address = &endpoint.address;
+    assert_eq!(curl(address, &["--cacert", &roots]).await, None);
 
     // The key is not written yet: what was before stays.
     let issued = next_ca.issue("127.0.0.1");
     std::fs::write(&cert, issued.cert_pem()).unwrap();
     let former = folder.write("former.pem", &ca.pem());
-    assert!(curl(&address, &["--cacert", &former]).await.is_some());
+    assert!(curl(address, &["--cacert", &former]).await.is_some());
     folder.write("server.key", &issued.key_pem());
-    assert!(curl(&address, &["--cacert", &roots]).await.is_some());
+    assert!(curl(address, &["--cacert", &roots]).await.is_some());
 }
 
 #[test]

@@ -79,11 +79,9 @@ async fn shutdown_closes_streams_and_the_port() {
 
 #[tokio::test]
 async fn more_connections_than_allowed_wait_their_turn() {
-    let listener = Listener::open("127.0.0.1:0", Reach::Loopback).unwrap();
-    let Listener::Tcp(tcp) = &listener else { unreachable!("a TCP address was opened") };
-    let address = tcp.local_addr().unwrap();
     let options = Options { max_connections: 1, ..Options::default() };
-    let task = tokio::spawn(etcd::serve(listener, ready_store(), options, std::future::pending()));
+    let endpoint = Endpoint::with(ready_store(), options);
+    let address = &endpoint.address;
     let mut first = TcpStream::connect(address).await.unwrap();
     version(&mut first).await;
     let mut second = TcpStream::connect(address).await.unwrap();
@@ -94,7 +92,6 @@ async fn more_connections_than_allowed_wait_their_turn() {
     );
     drop(first);
     version(&mut second).await;
-    task.abort();
 }
 
 #[tokio::test]
@@ -128,15 +125,12 @@ async fn nonsense_on_one_connection_is_nothing_to_the_others() {
 /// A watch that asked for it hears the revision while nothing happens; others hear nothing unasked.
 #[tokio::test]
 async fn a_quiet_watch_hears_the_revision_only_if_it_asked() {
-    let listener = Listener::open("127.0.0.1:0", Reach::Loopback).unwrap();
-    let Listener::Tcp(tcp) = &listener else { unreachable!("a TCP address was opened") };
-    let address = tcp.local_addr().unwrap().to_string();
     let options = Options { progress_interval: Duration::from_millis(1), ..Options::default() };
-    let store = ready_store();
-    let task = tokio::spawn(etcd::serve(listener, store.clone(), options, std::future::pending()));
+    let endpoint = Endpoint::with(ready_store(), options);
+    let (address, store) = (&endpoint.address, &endpoint.store);
     let create = |wanted: bool| json!({"key": b64("/apisix/"), "range_end": b64("/apisix0"), "progress_notify": wanted});
-    let mut quiet = Http::watch(&address, &create(false)).await;
-    let mut told = Http::watch(&address, &create(true)).await;
+    let mut quiet = Http::watch(address, &create(false)).await;
+    let mut told = Http::watch(address, &create(true)).await;
     for _ in 0..3 {
         let notice = told.object().await;
         assert!(notice["result"].get("events").is_none());
@@ -145,7 +139,6 @@ async fn a_quiet_watch_hears_the_revision_only_if_it_asked() {
     let puts = vec![(support::etcd::route("a"), "{}".into())];
     store.commit(&Delta { puts, deletes: vec![] });
     assert!(quiet.object().await["result"]["events"].is_array());
-    let (status, _) = post(&address, "/v3/kv/range", &json!({"key": b64("/apisix/routes/a")})).await;
+    let (status, _) = post(address, "/v3/kv/range", &json!({"key": b64("/apisix/routes/a")})).await;
     assert_eq!(status, 200);
-    task.abort();
 }

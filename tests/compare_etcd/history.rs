@@ -9,15 +9,18 @@ use std::sync::{
 
 use apisix_mesh::{
     apisix::{Directory, Key},
-    etcd::{self, Listener, Reach},
+    etcd,
     store::{self, Delta, Store},
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 
 use super::ask::{COMPACT, Client, Door, TXN};
-use crate::support::{etcd::b64, mutate::Random, real_etcd};
+use crate::support::{
+    etcd::{Endpoint, b64},
+    mutate::Random,
+    real_etcd,
+};
 
 /// Ids as APISIX's, and as no one would choose them: bounds fall into the middle of their characters.
 pub const IDS: [&str; 16] = [
@@ -128,32 +131,19 @@ impl Revisions {
     }
 }
 
-/// Our endpoint; it ends with the history.
+/// Our endpoint, and the clock of its store.
 struct Ours {
-    store: Arc<Store>,
+    endpoint: Endpoint,
     clock: Arc<AtomicI64>,
-    address: String,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Ours {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl Ours {
     fn start(prefix: &str, options: store::Options) -> Self {
         let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
         let time = clock.clone();
-        let store = Arc::new(Store::with_clock(options, move || time.load(Ordering::Relaxed)));
-        let listener = Listener::open("127.0.0.1:0", Reach::Loopback).unwrap();
-        let Listener::Tcp(tcp) = &listener else { unreachable!("a TCP address was opened") };
-        let address = tcp.local_addr().unwrap().to_string();
+        let store = Store::with_clock(options, move || time.load(Ordering::Relaxed));
         let options = etcd::Options { prefix: prefix.to_owned(), ..etcd::Options::default() };
-        let serving = etcd::serve(listener, store.clone(), options, std::future::pending());
-        let task = tokio::spawn(async move { serving.await.unwrap() });
-        Self { store, clock, address, task }
+        Self { endpoint: Endpoint::with(store, options), clock }
     }
 }
 
@@ -204,7 +194,8 @@ impl History {
             revisions: Revisions::default(),
             leases: tokio::sync::Mutex::default(),
         };
-        let first = history.ours.store.commit(&Delta::default()).expect("the first commit counts").revision;
+        let first =
+            history.ours.endpoint.store.commit(&Delta::default()).expect("the first commit counts").revision;
         let marker = |directory| json!({"request_put": {"key": b64(format!("{prefix}/{directory}/")), "value": b64("init_dir")}});
         history.follow(first, real_etcd::DIRECTORIES.map(marker).to_vec()).await;
         history.compact().await;
@@ -228,7 +219,7 @@ impl History {
     pub async fn apply(&mut self, delta: &Delta, random: &mut Random) {
         let jump = [0, 0, 1, 2, 1000][random.below(5)];
         self.ours.clock.fetch_add(jump, Ordering::Relaxed);
-        let Some(commit) = self.ours.store.commit(delta) else { return };
+        let Some(commit) = self.ours.endpoint.store.commit(delta) else { return };
         let operation = |event: &store::Event| {
             let key = b64(format!("{}{}", self.prefix, event.key));
             match &event.current {
@@ -276,7 +267,7 @@ impl History {
     pub async fn compact(&mut self) {
         let known = self.revisions.ours.len();
         self.revisions.oldest = known.saturating_sub(self.max_commits);
-        let oldest = self.ours.store.snapshot().oldest_revision();
+        let oldest = self.ours.endpoint.store.snapshot().oldest_revision();
         assert_eq!(oldest, self.revisions.oldest_of_ours(), "ours keeps as many commits as it is told to");
         let oldest = (self.revisions.oldest_of_ours(), self.revisions.oldest());
         self.revisions.compacted.push([self.revisions.latest(), oldest]);
@@ -287,7 +278,7 @@ impl History {
     }
 
     pub fn address(&self) -> &str {
-        &self.ours.address
+        &self.ours.endpoint.address
     }
 
     /// The etcd key of one of the keys that are used.

@@ -44,11 +44,15 @@ impl Endpoint {
     }
 
     pub fn over(store: impl Into<Arc<Store>>) -> Self {
+        Self::with(store, etcd::Options::default())
+    }
+
+    pub fn with(store: impl Into<Arc<Store>>, options: etcd::Options) -> Self {
         let store = store.into();
         let listener = Listener::open("127.0.0.1:0", Reach::Loopback).unwrap();
         let Listener::Tcp(tcp) = &listener else { unreachable!("a TCP address was opened") };
         let address = tcp.local_addr().unwrap().to_string();
-        let serving = etcd::serve(listener, store.clone(), etcd::Options::default(), std::future::pending());
+        let serving = etcd::serve(listener, store.clone(), options, std::future::pending());
         let task = tokio::spawn(async move { serving.await.unwrap() });
         Self { store, address, task }
     }

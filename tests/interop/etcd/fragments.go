@@ -28,12 +28,8 @@ func large(i int) changes {
 
 // wholeCommits are large commits, in fragments and not, with other watches on the same stream.
 func wholeCommits(j *judge, program string) {
-	s := open(program, settings{})
-	defer s.kill()
-	client := connect(s.address)
-	defer client.Close()
-	ctx, cancel := patiently()
-	defer cancel()
+	s, client, ctx, done := stage(program, settings{})
+	defer done()
 	start := s.life.revision() + 1
 	var watches []clientv3.WatchChan
 	for i := range 6 {
@@ -65,12 +61,8 @@ func wholeCommits(j *judge, program string) {
 // fragments come one after the other: the client takes what comes between them from another watch for one of them, and
 // loses it.
 func fragments(j *judge, program string) {
-	s := open(program, settings{})
-	defer s.kill()
-	client := connect(s.address)
-	defer client.Close()
-	ctx, cancel := patiently()
-	defer cancel()
+	s, client, ctx, done := stage(program, settings{})
+	defer done()
 	stream, err := pb.NewWatchClient(client.ActiveConnection()).Watch(ctx, grpc.MaxCallRecvMsgSize(math.MaxInt32))
 	must(err)
 	const watches = 4

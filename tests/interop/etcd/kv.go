@@ -17,12 +17,8 @@ var directories = []string{
 
 // reads asks for one small history in every way that a Get has.
 func reads(j *judge, program string) {
-	s := open(program, settings{})
-	defer s.kill()
-	client := connect(s.address)
-	defer client.Close()
-	ctx, cancel := patiently()
-	defer cancel()
+	s, client, ctx, done := stage(program, settings{})
+	defer done()
 
 	one := s.commit(changes{Puts: map[string]string{"/routes/a": "1", "/routes/b": "3"}})
 	two := s.commit(changes{Puts: map[string]string{"/routes/a": "2", "/routes/c": "1"}})
@@ -121,12 +117,8 @@ func transactions(j *judge, client *clientv3.Client, revision int64) {
 
 // refusals are etcd's own errors, as the client knows them.
 func refusals(j *judge, program string) {
-	s := open(program, settings{commits: 2})
-	defer s.kill()
-	client := connect(s.address)
-	defer client.Close()
-	ctx, cancel := patiently()
-	defer cancel()
+	s, client, ctx, done := stage(program, settings{commits: 2})
+	defer done()
 
 	key := prefix + "/routes/a"
 	old := s.commit(changes{Puts: map[string]string{"/routes/a": "1"}})

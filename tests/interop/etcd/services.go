@@ -15,12 +15,8 @@ import (
 
 // leases are granted, kept alive and forgotten as a client's session does it.
 func leases(j *judge, program string) {
-	s := open(program, settings{})
-	defer s.kill()
-	client := connect(s.address)
-	defer client.Close()
-	ctx, cancel := patiently()
-	defer cancel()
+	_, client, ctx, done := stage(program, settings{})
+	defer done()
 
 	granted, err := client.Grant(ctx, 60)
 	must(err)
@@ -66,12 +62,8 @@ func leases(j *judge, program string) {
 
 // cluster is one member; a client that asks who the members are must still find it.
 func cluster(j *judge, program string) {
-	s := open(program, settings{})
-	defer s.kill()
-	client := connect(s.address)
-	defer client.Close()
-	ctx, cancel := patiently()
-	defer cancel()
+	s, client, ctx, done := stage(program, settings{})
+	defer done()
 	now := s.commit(changes{Puts: map[string]string{"/routes/a": "1"}})
 
 	members, err := client.MemberList(ctx)
@@ -98,12 +90,8 @@ func cluster(j *judge, program string) {
 
 // maintenance are the calls that tools make.
 func maintenance(j *judge, program string) {
-	s := open(program, settings{})
-	defer s.kill()
-	client := connect(s.address)
-	defer client.Close()
-	ctx, cancel := patiently()
-	defer cancel()
+	s, client, ctx, done := stage(program, settings{})
+	defer done()
 	now := s.commit(changes{Puts: map[string]string{"/routes/a": "1"}})
 
 	alarms, err := client.AlarmList(ctx)

@@ -68,6 +68,18 @@ func (s *store) connect(address string) *clientv3.Client {
 	return client
 }
 
+// stage is a store and a client of it, for as long as a test has patience; done ends them.
+func stage(program string, with settings) (s *store, client *clientv3.Client, ctx context.Context, done func()) {
+	s = open(program, with)
+	client = connect(s.address)
+	ctx, cancel := patiently()
+	return s, client, ctx, func() {
+		cancel()
+		client.Close()
+		s.kill()
+	}
+}
+
 // start starts the process; the revision that it found in its folder.
 func (s *store) start(with settings) int64 {
 	s.process = exec.Command(s.program, with.arguments()...)

@@ -98,12 +98,9 @@ func replays(j *judge, program string, seed uint64) {
 
 // progress is only told of what was delivered: of watches that ask for it, and where the client asks while changes flow.
 func progress(j *judge, program string, seed uint64) {
-	s, f := open(program, settings{progressInterval: 0.02}), flow{dice: newDice(seed, 11)}
-	defer s.kill()
-	client := connect(s.address)
-	defer client.Close()
-	ctx, cancel := patiently()
-	defer cancel()
+	s, client, ctx, done := stage(program, settings{progressInterval: 0.02})
+	defer done()
+	f := flow{dice: newDice(seed, 11)}
 
 	start := s.life.revision() + 1
 	quiet := client.Watch(ctx, "/other", clientv3.WithProgressNotify())
@@ -160,12 +157,8 @@ func progress(j *judge, program string, seed uint64) {
 
 // control is what a watch is told besides events.
 func control(j *judge, program string) {
-	s := open(program, settings{commits: 4})
-	defer s.kill()
-	client := connect(s.address)
-	defer client.Close()
-	ctx, cancel := patiently()
-	defer cancel()
+	s, client, ctx, done := stage(program, settings{commits: 4})
+	defer done()
 	first := s.life.revision()
 	route := func(value string) int64 { return s.commit(changes{Puts: map[string]string{"/routes/a": value}}) }
 	for i := range 6 {
